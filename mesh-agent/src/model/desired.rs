@@ -1,0 +1,118 @@
+//! What the tables should say, in terms of Kubernetes objects; ids and slots are the ledger's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use mesh_common::addr::{Addr, Port, Protocol};
+use mesh_common::service::{Algorithm, Frontend};
+
+/// Namespace and name of a Kubernetes object.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ObjectName {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// From its parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// IP family of a service port.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(addr: &Addr) -> Self {
+        if addr.is_v4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// One port of a Service in one family: the unit that has an id in the kernel.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PortKey {
+    /// The Service's port number.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Family.
+    pub family: Family,
+}
+
+/// What the kernel should know of one Service: its ports.
+pub type ServicePorts = BTreeMap<PortKey, ServicePort>;
+
+/// One port of a Service in one family.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ServicePort {
+    /// Name of the port, empty where the Service gives none.
+    pub port_name: String,
+    /// Addresses that clients dial (cluster IPs, external IPs ...). All of the key's protocol and family;
+    /// the port may differ from the key's (node ports).
+    pub frontends: BTreeSet<Frontend>,
+    /// How a backend is chosen.
+    pub algorithm: Algorithm,
+    /// Time-out of `ClientIP` affinity in seconds; 0 is no affinity.
+    pub affinity_seconds: u32,
+    /// The endpoints traffic may go to now; readiness, termination, hints and locality are already decided.
+    pub endpoints: BTreeSet<Endpoint>,
+}
+
+/// An address and port that serves.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Endpoint {
+    /// Address.
+    pub addr: Addr,
+    /// Port.
+    pub port: Port,
+    /// The pod behind it, where known.
+    pub pod: Option<PodKey>,
+}
+
+/// A pod for as long as it lives: a new pod of the same name is another pod.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PodKey {
+    /// Namespace and name.
+    pub object: ObjectName,
+    /// Kubernetes' uid, or what stands for it in a manifest without one.
+    pub uid: String,
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.object.fmt(f)
+    }
+}
+
+/// What the kernel should know of one pod of the cluster.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Workload {
+    /// Its addresses, first the primary one.
+    pub addresses: Vec<Addr>,
+    /// Whether it runs on this node.
+    pub local: bool,
+    /// Whether it is in the mesh.
+    pub enrolled: bool,
+    /// Cookies of its network namespace where that is known; only of local, enrolled pods.
+    pub netns: Option<u64>,
+}

@@ -1,0 +1,82 @@
+//! Single writes to the kernel tables, as data: planned by pure code, carried out by one writer.
+
+use mesh_common::addr::Addr;
+use mesh_common::service::{Backend, Frontend, Member, ServiceInfo, Slot};
+use mesh_common::tag::Tagged;
+use mesh_common::workload::PodRef;
+
+/// One write. Each is idempotent; the order of a plan is what keeps readers right.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Op {
+    /// `BACKENDS[id] = backend`.
+    SetBackend {
+        /// Backend id.
+        id: u32,
+        /// The record.
+        backend: Backend,
+    },
+    /// `LB_TABLE[offset..] = slots`.
+    SetSlots {
+        /// First slot.
+        offset: u32,
+        /// The slots.
+        slots: Vec<Slot>,
+    },
+    /// `SERVICE_INFO[id] = info`.
+    SetServiceInfo {
+        /// Service id.
+        id: u32,
+        /// The record.
+        info: ServiceInfo,
+    },
+    /// `SERVICES[frontend] = value`.
+    SetFrontend {
+        /// The key.
+        frontend: Frontend,
+        /// Service id, tagged.
+        value: Tagged,
+    },
+    /// Removes `SERVICES[frontend]`.
+    RemoveFrontend(Frontend),
+    /// Adds to `MEMBERS`.
+    AddMember(Member),
+    /// Removes from `MEMBERS`.
+    RemoveMember(Member),
+    /// `WORKLOADS[addr] = value`.
+    SetWorkload {
+        /// The key.
+        addr: Addr,
+        /// Workload id, tagged.
+        value: Tagged,
+    },
+    /// Removes `WORKLOADS[addr]`.
+    RemoveWorkload(Addr),
+    /// `PODS[netns] = pod`.
+    SetPod {
+        /// Cookie of the network namespace.
+        netns: u64,
+        /// The value.
+        pod: PodRef,
+    },
+    /// Removes `PODS[netns]`.
+    RemovePod(u64),
+}
+
+/// What the tables hold, as read back from the kernel.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Observed {
+    /// `SERVICES`.
+    pub frontends: Vec<(Frontend, Tagged)>,
+    /// `SERVICE_INFO` of every id that `frontends` names.
+    pub services: Vec<(u32, ServiceInfo)>,
+    /// `LB_TABLE` where a region of `services` lies: first slot and slots.
+    pub regions: Vec<(u32, Vec<Slot>)>,
+    /// `BACKENDS` of every id that a slot names.
+    pub backends: Vec<(u32, Backend)>,
+    /// `MEMBERS`.
+    pub members: Vec<Member>,
+    /// `WORKLOADS`.
+    pub workloads: Vec<(Addr, Tagged)>,
+    /// `PODS`.
+    pub pods: Vec<(u64, PodRef)>,
+}

@@ -1,0 +1,21 @@
+//! What the programs read before anything else.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The one value of `CONFIG`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Config {
+    /// [`crate::abi::ABI_VERSION`] of the agent that wrote it; 0 while the tables were never filled.
+    pub abi: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Counts the completed synchronisations, for operators.
+    pub generation: u64,
+}
+
+/// Flags of [`Config`].
+pub mod flag {
+    /// The kill switch: every program leaves every socket alone.
+    pub const DISABLED: u32 = 1;
+}

@@ -1,0 +1,49 @@
+//! Node-wide counters of the kernel programs.
+
+/// Index into `COUNTERS`, a per-CPU array of `u64`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Sockets of pods connected to a service and sent to a backend (TCP and connected UDP).
+    Translated = 0,
+    /// Sockets refused because the service has no endpoint.
+    NoEndpoint = 1,
+    /// Datagrams of unconnected sockets sent to a backend.
+    DatagramTranslated = 2,
+    /// Datagrams refused because the service has no endpoint.
+    DatagramNoEndpoint = 3,
+    /// Slots that belonged to another service, read again.
+    StaleSlot = 4,
+    /// Sockets refused because the tables contradicted each other twice in a row.
+    Inconsistent = 5,
+    /// Socket storage that could not be created: the peer's name and the record of the flow are missing.
+    StorageFull = 6,
+}
+
+impl Counter {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+
+    /// All, in the order of their index, each with its name for users.
+    pub const ALL: [(Self, &'static str); Self::COUNT] = [
+        (Self::Translated, "translated"),
+        (Self::NoEndpoint, "no_endpoint"),
+        (Self::DatagramTranslated, "datagram_translated"),
+        (Self::DatagramNoEndpoint, "datagram_no_endpoint"),
+        (Self::StaleSlot, "stale_slot"),
+        (Self::Inconsistent, "inconsistent"),
+        (Self::StorageFull, "storage_full"),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counter;
+
+    #[test]
+    fn all_is_in_order() {
+        for (index, (counter, _)) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Decisions as pure functions, shared by the kernel programs and the tests on the host.
+
+pub mod pick;

@@ -1,0 +1,17 @@
+//! The contract between the kernel programs and user space, and every decision that needs no kernel.
+//!
+//! Everything here is `no_std`, `repr(C)` without hidden padding (proved by `zerocopy`), and free of
+//! pointers, so the same bytes mean the same thing on both sides of the `bpf(2)` boundary and on every
+//! architecture of the same byte order.
+#![no_std]
+
+pub mod abi;
+pub mod addr;
+pub mod config;
+pub mod counter;
+pub mod decide;
+pub mod names;
+pub mod service;
+pub mod sock;
+pub mod tag;
+pub mod workload;
