@@ -1,4 +1,14 @@
-//! The version of the kernel tables and the names they are pinned under.
+//! The version of the kernel tables, the names they are pinned under and their layout.
+
+use crate::{
+    addr::Addr,
+    config::Config,
+    counter::Counter,
+    service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
+    sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
+    tag::Tagged,
+    workload::PodRef,
+};
 
 /// Version of the layout of all maps. The pin directory carries it, so that a changed layout is never
 /// misread: raise it with every change to a key, a value or the meaning of a field.
@@ -33,24 +43,81 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// One [`crate::config::Config`].
     pub const CONFIG: &str = "CONFIG";
-
-    /// Every map that is pinned.
-    pub const ALL: [&str; 13] = [
-        PODS,
-        WORKLOADS,
-        SERVICES,
-        SERVICE_INFO,
-        LB_TABLE,
-        BACKENDS,
-        MEMBERS,
-        AFFINITY,
-        UDP_FLOWS,
-        UDP_PEERS,
-        SOCK_STATE,
-        COUNTERS,
-        CONFIG,
-    ];
 }
+
+/// What kind of map the kernel makes (`enum bpf_map_type`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_HASH`.
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array = 2,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+    PerCpuArray = 6,
+    /// `BPF_MAP_TYPE_LRU_HASH`.
+    LruHash = 9,
+    /// `BPF_MAP_TYPE_SK_STORAGE`.
+    SkStorage = 24,
+}
+
+/// The layout of one pinned map.
+#[derive(Clone, Copy, Debug)]
+pub struct MapSpec {
+    /// Name.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: MapKind,
+    /// Size of a key in bytes.
+    pub key: usize,
+    /// Size of a value in bytes.
+    pub value: usize,
+    /// Default size in entries; 0 where the kernel sets it.
+    pub entries: usize,
+    /// Whether the programs write it; the agent writes the others.
+    pub kernel_writes: bool,
+}
+
+impl MapSpec {
+    const fn agent<K, V>(name: &'static str, kind: MapKind, entries: usize) -> Self {
+        Self {
+            name,
+            kind,
+            key: size_of::<K>(),
+            value: size_of::<V>(),
+            entries,
+            kernel_writes: false,
+        }
+    }
+
+    const fn kernel<K, V>(name: &'static str, kind: MapKind, entries: usize) -> Self {
+        Self {
+            name,
+            kind,
+            key: size_of::<K>(),
+            value: size_of::<V>(),
+            entries,
+            kernel_writes: true,
+        }
+    }
+}
+
+/// Every pinned map.
+pub const MAPS: [MapSpec; 13] = [
+    MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
+    MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
+    MapSpec::agent::<Frontend, Tagged>(map::SERVICES, MapKind::Hash, size::SERVICES),
+    MapSpec::agent::<u32, ServiceInfo>(map::SERVICE_INFO, MapKind::Array, size::SERVICE_INFO),
+    MapSpec::agent::<u32, Slot>(map::LB_TABLE, MapKind::Array, size::LB_TABLE),
+    MapSpec::agent::<u32, Backend>(map::BACKENDS, MapKind::Array, size::BACKENDS),
+    MapSpec::agent::<Member, u32>(map::MEMBERS, MapKind::Hash, size::MEMBERS),
+    MapSpec::agent::<u32, Config>(map::CONFIG, MapKind::Array, 1),
+    MapSpec::kernel::<AffinityKey, Affinity>(map::AFFINITY, MapKind::LruHash, size::AFFINITY),
+    MapSpec::kernel::<UdpFlowKey, UdpFlow>(map::UDP_FLOWS, MapKind::LruHash, size::UDP_FLOWS),
+    MapSpec::kernel::<UdpPeerKey, UdpPeer>(map::UDP_PEERS, MapKind::LruHash, size::UDP_PEERS),
+    MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
+    MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
+];
 
 /// Default sizes of the maps, in entries. The loader may override those of the hash maps and arrays.
 pub mod size {
@@ -78,13 +145,17 @@ pub mod size {
 
 #[cfg(test)]
 mod tests {
-    use super::map::ALL;
+    use super::MAPS;
 
     #[test]
     fn map_names_fit_the_kernel_and_are_unique() {
-        for (index, name) in ALL.iter().enumerate() {
-            assert!(name.len() <= 15, "{name} would be cut");
-            assert!(!ALL[..index].contains(name), "{name} twice");
+        for (index, spec) in MAPS.iter().enumerate() {
+            assert!(spec.name.len() <= 15, "{} would be cut", spec.name);
+            assert!(
+                MAPS[..index].iter().all(|other| other.name != spec.name),
+                "{} twice",
+                spec.name
+            );
         }
     }
 }

@@ -136,9 +136,9 @@ impl PartialOrd for Port {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Protocol {
-    /// IPPROTO_TCP.
+    /// `IPPROTO_TCP`.
     Tcp = 6,
-    /// IPPROTO_UDP.
+    /// `IPPROTO_UDP`.
     Udp = 17,
 }
 

@@ -1,3 +1,4 @@
 //! Decisions as pure functions, shared by the kernel programs and the tests on the host.
 
+pub mod affinity;
 pub mod pick;

@@ -4,6 +4,10 @@
 //! pointers, so the same bytes mean the same thing on both sides of the `bpf(2)` boundary and on every
 //! architecture of the same byte order.
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows programs, not calls: what they use is inlined"
+)]
 
 pub mod abi;
 pub mod addr;

@@ -86,10 +86,6 @@ impl Region {
     /// Number of slots.
     #[must_use]
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "24 bits remain after the shift and mask"
-    )]
     pub const fn len(self) -> u32 {
         (self.0 >> 32) as u32 & Self::MAX_LEN
     }
@@ -127,13 +123,22 @@ pub struct ServiceInfo {
 
 /// One load balancing slot. It names its service, so that a reader who was preempted while the region was
 /// freed and used again notices.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Slot {
     /// Backend id.
     pub backend: u32,
     /// The service this slot belongs to; 0 is nobody's.
     pub service: u32,
+}
+
+impl Slot {
+    /// From the one word it is in memory.
+    #[must_use]
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        zerocopy::transmute!(word)
+    }
 }
 
 /// A backend, by backend id. A record never changes while its id is in use.

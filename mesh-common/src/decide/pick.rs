@@ -31,10 +31,6 @@ pub const fn is_mine(slot: Slot, service: u32) -> bool {
 /// Hash of a client and what it dials; the same on every node and after every restart.
 #[must_use]
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the high half of the mixed word is its best half"
-)]
 const fn client_hash(frontend: &Frontend, seed: u32) -> u32 {
     (mix(frontend.hash(), seed as u64) >> 32) as u32
 }
@@ -42,10 +38,6 @@ const fn client_hash(frontend: &Frontend, seed: u32) -> u32 {
 /// Maps a number evenly onto `0..len` by multiplication: no division, no bias worth a retry at these lengths.
 #[must_use]
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the product of two 32-bit numbers, shifted by 32, fits"
-)]
 const fn scale(number: u32, len: u32) -> u32 {
     ((number as u64 * len as u64) >> 32) as u32
 }

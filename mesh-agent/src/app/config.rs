@@ -1,0 +1,123 @@
+//! The command line of `mesh-agent`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mesh_common::{
+    abi::{MAPS, MapKind},
+    names::{path, port},
+};
+
+/// The node agent of the mesh: loads the kernel programs and keeps their tables equal to what Kubernetes says.
+#[derive(Debug, Parser)]
+#[command(name = "mesh-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent until it gets SIGTERM or SIGINT. The kernel goes on without it.
+    Run(RunArgs),
+    /// Remove everything the agent ever installed: links, maps, runtime files. Sockets that are connected stay so.
+    Cleanup(Place),
+}
+
+/// Where the agent keeps its things; the same for `run` and `cleanup`.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Mount point of a BPF filesystem; maps and links are pinned below it.
+    #[arg(long, env = "MESH_BPFFS", value_name = "DIR", default_value = path::BPFFS)]
+    pub bpffs: PathBuf,
+    /// Runtime directory: lock, admin socket, names.
+    #[arg(long, env = "MESH_RUN_DIR", value_name = "DIR", default_value = path::RUN_DIR)]
+    pub run_dir: PathBuf,
+}
+
+/// Options of `mesh-agent run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Where the agent keeps its things.
+    #[command(flatten)]
+    pub place: Place,
+    /// Directory of Kubernetes YAML or JSON to follow: Namespace, Node, Pod, Service, EndpointSlice.
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// cgroup2 directory whose sockets the programs see [default: the root of the cgroup2 mount].
+    #[arg(long, env = "MESH_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Directory with handles of the pods' network namespaces.
+    #[arg(long, env = "MESH_NETNS_DIR", value_name = "DIR", default_value = path::NETNS_DIR)]
+    pub netns_dir: PathBuf,
+    /// Name of this node, as in Pod.spec.nodeName [default: the host name].
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address that serves /metrics.
+    #[arg(long, value_name = "ADDR", default_value_t = any(port::METRICS))]
+    pub metrics_address: SocketAddr,
+    /// Address that serves /readyz and /healthz.
+    #[arg(long, value_name = "ADDR", default_value_t = any(port::READINESS))]
+    pub readiness_address: SocketAddr,
+    /// Size of a map in entries, other than its default; may be given several times.
+    #[arg(long = "map-size", value_name = "MAP=ENTRIES", value_parser = map_size)]
+    pub map_sizes: Vec<(String, u32)>,
+    /// How logs are written.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every address of the host, both families.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))
+}
+
+fn map_size(text: &str) -> Result<(String, u32), String> {
+    let resizable = || {
+        MAPS.iter()
+            .filter(|spec| matches!(spec.kind, MapKind::Hash | MapKind::LruHash) || spec.entries > 1024)
+    };
+    let (name, entries) = text.split_once('=').ok_or("expected MAP=ENTRIES")?;
+    if !resizable().any(|spec| spec.name == name) {
+        let names: Vec<_> = resizable().map(|spec| spec.name).collect();
+        return Err(format!(
+            "{name} is no map whose size can be chosen; those are {}",
+            names.join(", ")
+        ));
+    }
+    match entries.parse() {
+        Ok(entries) if entries > 0 => Ok((name.to_owned(), entries)),
+        _ => Err(format!("{entries} is not a number of entries (1 or more)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn map_sizes_name_a_map_and_a_number() {
+        assert_eq!(map_size("LB_TABLE=16").unwrap(), ("LB_TABLE".to_owned(), 16));
+        assert!(map_size("LB_TABLE").is_err());
+        assert!(map_size("LB_TABLE=0").is_err());
+        assert!(map_size("COUNTERS=9").unwrap_err().contains("LB_TABLE"));
+    }
+}

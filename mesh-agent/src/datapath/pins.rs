@@ -1,0 +1,132 @@
+//! Where maps and links are pinned: `<bpffs>/mesh/v<abi>/{maps,links}/NAME`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use mesh_common::{abi::ABI_VERSION, names};
+use thiserror::Error;
+
+/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Why the pins can't be used.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// The mount point is missing or no BPF filesystem.
+    #[error(
+        "{path} is not a BPF filesystem: mount one with `mount -t bpf bpf {path}`, or name another with --bpffs"
+    )]
+    NotBpffs {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// A directory could not be made or read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// The pins of one ABI version.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    root: PathBuf,
+    mount: PathBuf,
+}
+
+impl Pins {
+    /// Below the BPF filesystem mounted at `bpffs`; nothing is touched.
+    #[must_use]
+    pub fn new(bpffs: &Path) -> Self {
+        let root = bpffs.join(names::path::PIN_ROOT).join(format!("v{ABI_VERSION}"));
+        Self {
+            root,
+            mount: bpffs.to_path_buf(),
+        }
+    }
+
+    /// The directory of this ABI version.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Path of a map's pin.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.root.join("maps").join(name)
+    }
+
+    /// Path of a link's pin.
+    #[must_use]
+    pub fn link(&self, name: &str) -> PathBuf {
+        self.root.join("links").join(name)
+    }
+
+    /// Makes the directories, readable by root only.
+    ///
+    /// # Errors
+    /// Where `bpffs` is no BPF filesystem, or the kernel refuses.
+    pub fn create(&self) -> Result<(), PinError> {
+        let is_bpffs =
+            rustix::fs::statfs(&self.mount).is_ok_and(|stat| i64::from(stat.f_type) == BPF_FS_MAGIC);
+        if !is_bpffs {
+            return Err(PinError::NotBpffs {
+                path: self.mount.clone(),
+            });
+        }
+        for dir in [self.root.join("maps"), self.root.join("links")] {
+            let made = fs::create_dir_all(&dir).and_then(|()| {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))
+            });
+            made.map_err(|source| PinError::Io { path: dir, source })?;
+        }
+        Ok(())
+    }
+
+    /// Removes every pin, of this and of other ABI versions, and so everything that is attached; returns
+    /// what was removed. What is already gone is no error.
+    ///
+    /// # Errors
+    /// The first path that can't be removed, with the reason.
+    pub fn remove_all(&self) -> Result<Vec<PathBuf>, PinError> {
+        let top = self.mount.join(names::path::PIN_ROOT);
+        let mut removed = Vec::new();
+        remove_tree(&top, &mut removed)?;
+        Ok(removed)
+    }
+}
+
+/// Removes links before maps (`links` sorts before `maps`), so that no program runs on maps that are gone.
+fn remove_tree(path: &Path, removed: &mut Vec<PathBuf>) -> Result<(), PinError> {
+    let failed = |source| PinError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut children = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    children.sort_by_key(fs::DirEntry::file_name);
+    for child in children {
+        let child_path = child.path();
+        if child.file_type().map_err(failed)?.is_dir() {
+            remove_tree(&child_path, removed)?;
+        } else {
+            fs::remove_file(&child_path).map_err(|source| PinError::Io {
+                path: child_path.clone(),
+                source,
+            })?;
+            removed.push(child_path);
+        }
+    }
+    fs::remove_dir(path).map_err(failed)
+}

@@ -1,0 +1,264 @@
+//! The maps the agent writes, typed.
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use mesh_common::{
+    abi::map,
+    addr::Addr,
+    config::Config,
+    counter::Counter,
+    service::{Backend, Frontend, Member, ServiceInfo, Slot},
+    tag::Tagged,
+    workload::PodRef,
+};
+use thiserror::Error;
+
+use super::pins::Pins;
+use crate::{
+    model::op::{Observed, Op},
+    sys::raw::{Data, Raw},
+};
+
+/// A map that can't be read or written.
+#[derive(Debug, Error)]
+#[error("map {map}: {source}")]
+pub struct TableError {
+    /// The map.
+    pub map: &'static str,
+    /// The kernel's reason.
+    pub source: MapError,
+}
+
+/// The tables the agent writes, and those it reads.
+pub struct Tables {
+    pods: Hash<u64, PodRef>,
+    workloads: Hash<Addr, Tagged>,
+    services: Hash<Frontend, Tagged>,
+    service_info: Slots<ServiceInfo>,
+    lb_table: Slots<Slot>,
+    backends: Slots<Backend>,
+    members: Hash<Member, u32>,
+    config: Slots<Config>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl Tables {
+    /// Opens the pinned maps.
+    ///
+    /// # Errors
+    /// The first map that is missing or can't be opened.
+    pub fn open(pins: &Pins) -> Result<Self, TableError> {
+        let counters = open(pins, map::COUNTERS, Map::PerCpuArray)?;
+        Ok(Self {
+            pods: Hash::open(pins, map::PODS)?,
+            workloads: Hash::open(pins, map::WORKLOADS)?,
+            services: Hash::open(pins, map::SERVICES)?,
+            service_info: Slots::open(pins, map::SERVICE_INFO)?,
+            lb_table: Slots::open(pins, map::LB_TABLE)?,
+            backends: Slots::open(pins, map::BACKENDS)?,
+            members: Hash::open(pins, map::MEMBERS)?,
+            config: Slots::open(pins, map::CONFIG)?,
+            counters: PerCpuArray::try_from(counters).map_err(|source| TableError {
+                map: map::COUNTERS,
+                source,
+            })?,
+        })
+    }
+
+    /// Carries out one write.
+    ///
+    /// # Errors
+    /// The kernel's, with the map's name.
+    pub fn apply(&mut self, op: &Op) -> Result<(), TableError> {
+        match op {
+            Op::SetBackend { id, backend } => self.backends.set(*id, *backend),
+            Op::SetSlots { offset, slots } => (*offset..)
+                .zip(slots)
+                .try_for_each(|(index, slot)| self.lb_table.set(index, *slot)),
+            Op::SetServiceInfo { id, info } => self.service_info.set(*id, *info),
+            Op::SetFrontend { frontend, value } => self.services.set(*frontend, *value),
+            Op::RemoveFrontend(frontend) => self.services.remove(*frontend),
+            Op::AddMember(member) => self.members.set(*member, 1),
+            Op::RemoveMember(member) => self.members.remove(*member),
+            Op::SetWorkload { addr, value } => self.workloads.set(*addr, *value),
+            Op::RemoveWorkload(addr) => self.workloads.remove(*addr),
+            Op::SetPod { netns, pod } => self.pods.set(*netns, *pod),
+            Op::RemovePod(netns) => self.pods.remove(*netns),
+        }
+    }
+
+    /// Reads everything back.
+    ///
+    /// # Errors
+    /// The kernel's, with the map's name.
+    pub fn observe(&self) -> Result<Observed, TableError> {
+        let frontends = self.services.entries()?;
+        let mut ids: Vec<u32> = frontends.iter().map(|(_, value)| value.id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let services = self.service_info.get_all(ids)?;
+        let mut regions = Vec::with_capacity(services.len());
+        for region in services
+            .iter()
+            .map(|(_, info)| info.region)
+            .filter(|region| !region.is_empty())
+        {
+            let range = region.offset()..region.offset().saturating_add(region.len());
+            let slots = self
+                .lb_table
+                .get_all(range)?
+                .into_iter()
+                .map(|(_, slot)| slot)
+                .collect();
+            regions.push((region.offset(), slots));
+        }
+        let mut used: Vec<u32> = regions
+            .iter()
+            .flat_map(|(_, slots)| slots)
+            .map(|slot: &Slot| slot.backend)
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        Ok(Observed {
+            frontends,
+            services,
+            regions,
+            backends: self.backends.get_all(used)?,
+            members: self
+                .members
+                .entries()?
+                .into_iter()
+                .map(|(member, _)| member)
+                .collect(),
+            workloads: self.workloads.entries()?,
+            pods: self.pods.entries()?,
+        })
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn config(&self) -> Result<Config, TableError> {
+        self.config.get(0).map(Option::unwrap_or_default)
+    }
+
+    /// Writes the configuration.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_config(&mut self, config: Config) -> Result<(), TableError> {
+        self.config.set(0, config)
+    }
+
+    /// The node-wide counters, summed over all CPUs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, TableError> {
+        let sum = |(counter, name)| {
+            let values = self.counters.get(&(counter as u32), 0);
+            let values = values.map_err(|source| TableError {
+                map: map::COUNTERS,
+                source,
+            })?;
+            Ok((name, values.iter().copied().fold(0, u64::wrapping_add)))
+        };
+        Counter::ALL.into_iter().map(sum).collect()
+    }
+}
+
+/// A hash map.
+struct Hash<K: Data, V: Data> {
+    name: &'static str,
+    map: HashMap<MapData, Raw<K>, Raw<V>>,
+}
+
+impl<K: Data, V: Data> Hash<K, V> {
+    fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
+        let map = HashMap::try_from(open(pins, name, Map::HashMap)?)
+            .map_err(|source| TableError { map: name, source })?;
+        Ok(Self { name, map })
+    }
+
+    fn set(&mut self, key: K, value: V) -> Result<(), TableError> {
+        self.map
+            .insert(Raw(key), Raw(value), 0)
+            .map_err(|source| TableError {
+                map: self.name,
+                source,
+            })
+    }
+
+    fn remove(&mut self, key: K) -> Result<(), TableError> {
+        match self.map.remove(&Raw(key)) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(source) => Err(TableError {
+                map: self.name,
+                source,
+            }),
+        }
+    }
+
+    fn entries(&self) -> Result<Vec<(K, V)>, TableError> {
+        let entry = |entry: Result<(Raw<K>, Raw<V>), MapError>| match entry {
+            Ok((Raw(key), Raw(value))) => Some(Ok((key, value))),
+            Err(MapError::KeyNotFound) => None,
+            Err(source) => Some(Err(TableError {
+                map: self.name,
+                source,
+            })),
+        };
+        self.map.iter().filter_map(entry).collect()
+    }
+}
+
+/// An array.
+struct Slots<V: Data> {
+    name: &'static str,
+    map: Array<MapData, Raw<V>>,
+}
+
+impl<V: Data> Slots<V> {
+    fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
+        let map = Array::try_from(open(pins, name, Map::Array)?)
+            .map_err(|source| TableError { map: name, source })?;
+        Ok(Self { name, map })
+    }
+
+    fn set(&mut self, index: u32, value: V) -> Result<(), TableError> {
+        self.map.set(index, Raw(value), 0).map_err(|source| TableError {
+            map: self.name,
+            source,
+        })
+    }
+
+    /// `None` beyond the end.
+    fn get(&self, index: u32) -> Result<Option<V>, TableError> {
+        if index >= self.map.len() {
+            return Ok(None);
+        }
+        self.map
+            .get(&index, 0)
+            .map(|Raw(value)| Some(value))
+            .map_err(|source| TableError {
+                map: self.name,
+                source,
+            })
+    }
+
+    /// The elements that exist.
+    fn get_all(&self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<(u32, V)>, TableError> {
+        let element = |index| {
+            self.get(index)
+                .map(|value| value.map(|value| (index, value)))
+                .transpose()
+        };
+        indices.into_iter().filter_map(element).collect()
+    }
+}
+
+fn open(pins: &Pins, name: &'static str, kind: impl FnOnce(MapData) -> Map) -> Result<Map, TableError> {
+    MapData::from_pin(pins.map(name))
+        .map(kind)
+        .map_err(|source| TableError { map: name, source })
+}

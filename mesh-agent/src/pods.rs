@@ -1,0 +1,4 @@
+//! The pods of this node: which network namespace is whose.
+
+pub mod assign;
+pub mod discover;

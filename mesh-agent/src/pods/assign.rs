@@ -1,0 +1,232 @@
+//! Ties pods to network namespaces: by the pod's address, or by its annotation; never by guessing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use mesh_common::addr::Addr;
+use thiserror::Error;
+
+use super::discover::Namespace;
+use crate::model::desired::PodKey;
+
+/// What a local, enrolled pod says of its namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Candidate {
+    /// The pod.
+    pub pod: PodKey,
+    /// Its addresses.
+    pub addresses: Vec<Addr>,
+    /// The value of the annotation `mesh-agent.io/netns`, where it is there and heeded.
+    pub annotation: Option<String>,
+}
+
+/// Why a pod has no namespace.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum Unassigned {
+    /// No namespace has its address (yet).
+    #[error("no network namespace under {dir} has its address {addresses}")]
+    NotFound {
+        /// Where was looked.
+        dir: PathBuf,
+        /// The pod's addresses.
+        addresses: String,
+    },
+    /// More than one namespace could be it.
+    #[error("{count} network namespaces have its address ({paths}): no match until one is left")]
+    Ambiguous {
+        /// How many.
+        count: usize,
+        /// Which.
+        paths: String,
+    },
+    /// The annotation names nothing that is there.
+    #[error(
+        "annotation mesh-agent.io/netns names {path}, which is no network namespace that could be entered"
+    )]
+    Annotation {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another pod is matched by the same namespace.
+    #[error("its network namespace {path} also matches pod {other}: no match until one is left")]
+    Shared {
+        /// The namespace.
+        path: PathBuf,
+        /// The other pod.
+        other: PodKey,
+    },
+}
+
+/// Who has which namespace.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Assignment {
+    /// Cookie by pod.
+    pub cookies: BTreeMap<PodKey, u64>,
+    /// Path of the handle by pod.
+    pub paths: BTreeMap<PodKey, PathBuf>,
+    /// The pods that have none, with the reason.
+    pub unassigned: BTreeMap<PodKey, Unassigned>,
+}
+
+/// Ties each pod to at most one namespace, and each namespace to at most one pod.
+#[must_use]
+pub fn assign(pods: &[Candidate], namespaces: &[Namespace], dir: &Path) -> Assignment {
+    let mut chosen: BTreeMap<&PodKey, &Namespace> = BTreeMap::new();
+    let mut result = Assignment::default();
+    for pod in pods {
+        match choose(pod, namespaces, dir) {
+            Ok(namespace) => drop(chosen.insert(&pod.pod, namespace)),
+            Err(reason) => drop(result.unassigned.insert(pod.pod.clone(), reason)),
+        }
+    }
+    for (pod, namespace) in &chosen {
+        let rival = chosen
+            .iter()
+            .find(|(other, theirs)| *other != pod && theirs.cookie == namespace.cookie);
+        if let Some((&other, _)) = rival {
+            let reason = Unassigned::Shared {
+                path: namespace.path.clone(),
+                other: other.clone(),
+            };
+            result.unassigned.insert((*pod).clone(), reason);
+        } else {
+            result.cookies.insert((*pod).clone(), namespace.cookie);
+            result.paths.insert((*pod).clone(), namespace.path.clone());
+        }
+    }
+    result
+}
+
+fn choose<'a>(pod: &Candidate, namespaces: &'a [Namespace], dir: &Path) -> Result<&'a Namespace, Unassigned> {
+    if let Some(annotation) = &pod.annotation {
+        // Joining an absolute path replaces the directory.
+        let path = dir.join(annotation);
+        let named = namespaces.iter().find(|namespace| namespace.path == path);
+        return named.ok_or(Unassigned::Annotation { path });
+    }
+    let ours: BTreeSet<Addr> = pod.addresses.iter().copied().collect();
+    let matches: Vec<&Namespace> = namespaces
+        .iter()
+        .filter(|namespace| namespace.addresses.iter().any(|addr| ours.contains(addr)))
+        .collect();
+    match matches[..] {
+        [only] => Ok(only),
+        [] => Err(Unassigned::NotFound {
+            dir: dir.to_path_buf(),
+            addresses: join(&pod.addresses),
+        }),
+        _ => {
+            let paths: Vec<_> = matches.iter().map(|namespace| namespace.path.display()).collect();
+            Err(Unassigned::Ambiguous {
+                count: matches.len(),
+                paths: join(&paths),
+            })
+        }
+    }
+}
+
+fn join(items: &[impl ToString]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::model::desired::ObjectName;
+
+    const DIR: &str = "/run/netns";
+
+    fn addr(text: &str) -> Addr {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    fn pod(name: &str, ip: &str, annotation: Option<&str>) -> Candidate {
+        Candidate {
+            pod: PodKey {
+                object: ObjectName::new("shop", name),
+                uid: name.into(),
+            },
+            addresses: vec![addr(ip)],
+            annotation: annotation.map(Into::into),
+        }
+    }
+
+    fn namespace(name: &str, cookie: u64, ips: &[&str]) -> Namespace {
+        let addresses = ips.iter().map(|ip| addr(ip)).collect();
+        Namespace {
+            path: Path::new(DIR).join(name),
+            cookie,
+            addresses,
+        }
+    }
+
+    fn run(pods: &[Candidate], namespaces: &[Namespace]) -> Assignment {
+        assign(pods, namespaces, Path::new(DIR))
+    }
+
+    #[test]
+    fn one_match_is_a_match() {
+        let web = pod("web", "10.0.0.1", None);
+        let result = run(
+            &[web.clone()],
+            &[
+                namespace("a", 1, &["10.0.0.1", "fd00::1"]),
+                namespace("b", 2, &["10.0.0.2"]),
+            ],
+        );
+        assert_eq!(result.cookies[&web.pod], 1);
+        assert!(result.unassigned.is_empty());
+    }
+
+    #[test]
+    fn none_is_reported_with_its_address() {
+        let web = pod("web", "10.0.0.1", None);
+        let result = run(&[web.clone()], &[namespace("b", 2, &["10.0.0.2"])]);
+        assert!(result.cookies.is_empty());
+        assert!(result.unassigned[&web.pod].to_string().contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn more_than_one_is_no_match() {
+        let web = pod("web", "10.0.0.1", None);
+        let result = run(
+            &[web.clone()],
+            &[namespace("a", 1, &["10.0.0.1"]), namespace("b", 2, &["10.0.0.1"])],
+        );
+        assert!(result.cookies.is_empty());
+        assert!(matches!(
+            result.unassigned[&web.pod],
+            Unassigned::Ambiguous { count: 2, .. }
+        ));
+    }
+
+    #[test]
+    fn the_annotation_decides_by_name_or_path() {
+        let spaces = [namespace("a", 1, &["10.0.0.1"]), namespace("b", 2, &["10.0.0.1"])];
+        let by_name = pod("x", "10.0.0.1", Some("b"));
+        assert_eq!(run(&[by_name.clone()], &spaces).cookies[&by_name.pod], 2);
+        let by_path = pod("x", "10.0.0.1", Some("/run/netns/a"));
+        assert_eq!(run(&[by_path.clone()], &spaces).cookies[&by_path.pod], 1);
+        let unknown = pod("x", "10.0.0.1", Some("c"));
+        assert!(matches!(
+            run(&[unknown.clone()], &spaces).unassigned[&unknown.pod],
+            Unassigned::Annotation { .. }
+        ));
+    }
+
+    #[test]
+    fn a_namespace_has_one_owner() {
+        let (old, new) = (pod("old", "10.0.0.1", None), pod("new", "10.0.0.1", None));
+        let result = run(&[old, new], &[namespace("a", 1, &["10.0.0.1"])]);
+        assert!(result.cookies.is_empty());
+        assert_eq!(result.unassigned.len(), 2);
+    }
+}

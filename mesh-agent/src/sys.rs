@@ -1,0 +1,9 @@
+//! The only home of `unsafe` in user space: what has no safe binding elsewhere.
+#![allow(
+    unsafe_code,
+    reason = "each block here carries its own argument; everything above this module is safe"
+)]
+
+pub mod bpf;
+pub mod netns;
+pub mod raw;

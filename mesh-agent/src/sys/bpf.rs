@@ -1,0 +1,266 @@
+//! The commands of `bpf(2)` that aya 0.14 lacks: links of cgroup programs that can be pinned, adopted and
+//! updated in place, and the question what really runs.
+//!
+//! Layouts are those of `union bpf_attr` in `include/uapi/linux/bpf.h`; the kernel takes a shorter attribute
+//! as one whose tail is zero.
+
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// `enum bpf_attach_type`, as far as it is used.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u32)]
+pub enum AttachType {
+    /// `BPF_CGROUP_SOCK_OPS`.
+    SockOps = 3,
+    /// `BPF_CGROUP_INET4_CONNECT`.
+    Connect4 = 10,
+    /// `BPF_CGROUP_INET6_CONNECT`.
+    Connect6 = 11,
+    /// `BPF_CGROUP_UDP4_SENDMSG`.
+    Sendmsg4 = 14,
+    /// `BPF_CGROUP_UDP6_SENDMSG`.
+    Sendmsg6 = 15,
+    /// `BPF_CGROUP_UDP4_RECVMSG`.
+    Recvmsg4 = 19,
+    /// `BPF_CGROUP_UDP6_RECVMSG`.
+    Recvmsg6 = 20,
+    /// `BPF_CGROUP_INET4_GETPEERNAME`.
+    Peername4 = 29,
+    /// `BPF_CGROUP_INET6_GETPEERNAME`.
+    Peername6 = 30,
+}
+
+const OBJ_PIN: u32 = 6;
+const OBJ_GET: u32 = 7;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const PROG_QUERY: u32 = 16;
+const LINK_CREATE: u32 = 28;
+const LINK_UPDATE: u32 = 29;
+const QUERY_EFFECTIVE: u32 = 1;
+const LINK_TYPE_CGROUP: u32 = 3;
+
+/// What a link of a cgroup program says of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CgroupLink {
+    /// Link id.
+    pub id: u32,
+    /// Id of the program it runs now.
+    pub program: u32,
+    /// Id of the cgroup it is attached to; 0 once that cgroup is gone.
+    pub cgroup: u64,
+    /// Attach type, as a number.
+    pub attach_type: u32,
+}
+
+/// Attaches a program to a cgroup by a link, beside other tools' programs.
+///
+/// # Errors
+/// The kernel's: EPERM without the capabilities or under an exclusive attachment above, EINVAL for another
+/// program type.
+pub fn link_create(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach: AttachType,
+) -> io::Result<OwnedFd> {
+    #[derive(Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        prog_fd: i32,
+        target_fd: i32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let attr = Attr {
+        prog_fd: program.as_raw_fd(),
+        target_fd: cgroup.as_raw_fd(),
+        attach_type: attach as u32,
+        flags: 0,
+    };
+    new_fd(LINK_CREATE, &attr)
+}
+
+/// Makes a link run another program from its next event on, without a gap.
+///
+/// # Errors
+/// The kernel's: ENOLINK when the cgroup of the link is gone.
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[derive(Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        link_fd: i32,
+        new_prog_fd: i32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let attr = Attr {
+        link_fd: link.as_raw_fd(),
+        new_prog_fd: program.as_raw_fd(),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    call(LINK_UPDATE, &attr).map(drop)
+}
+
+/// Asks a link about itself; `None` where it is not the link of a cgroup program.
+///
+/// # Errors
+/// The kernel's.
+pub fn cgroup_link_info(link: BorrowedFd<'_>) -> io::Result<Option<CgroupLink>> {
+    #[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Info {
+        link_type: u32,
+        id: u32,
+        prog_id: u32,
+        reserved: u32,
+        cgroup_id: u64,
+        attach_type: u32,
+        tail: u32,
+    }
+    let info: Info = info_by_fd(link)?;
+    Ok((info.link_type == LINK_TYPE_CGROUP).then_some(CgroupLink {
+        id: info.id,
+        program: info.prog_id,
+        cgroup: info.cgroup_id,
+        attach_type: info.attach_type,
+    }))
+}
+
+/// Ids of the programs that run for sockets of a cgroup, in order, wherever they are attached.
+///
+/// # Errors
+/// The kernel's.
+pub fn effective_programs(cgroup: BorrowedFd<'_>, attach: AttachType) -> io::Result<Vec<u32>> {
+    /// Most programs the kernel lets a cgroup have for one hook (`BPF_CGROUP_MAX_PROGS`).
+    const MAX: usize = 64;
+    #[derive(FromBytes, Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        target_fd: i32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        prog_cnt: u32,
+        padding: u32,
+    }
+    let mut ids = [0_u32; MAX];
+    let mut attr = Attr {
+        target_fd: cgroup.as_raw_fd(),
+        attach_type: attach as u32,
+        query_flags: QUERY_EFFECTIVE,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
+        prog_cnt: 64,
+        padding: 0,
+    };
+    // SAFETY: `prog_ids` points to `MAX` integers that live across the call, as `prog_cnt` says.
+    unsafe { call_mut(PROG_QUERY, &mut attr) }?;
+    Ok(ids[..MAX.min(attr.prog_cnt as usize)].to_vec())
+}
+
+/// Pins an object under a path of a BPF filesystem.
+///
+/// # Errors
+/// The kernel's: EEXIST, EPERM, or EINVAL where the path lies in another filesystem.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    with_path(path, |pathname| {
+        call(
+            OBJ_PIN,
+            &PathAttr {
+                pathname,
+                bpf_fd: object.as_raw_fd(),
+                file_flags: 0,
+            },
+        )
+        .map(drop)
+    })
+}
+
+/// Opens a pinned object.
+///
+/// # Errors
+/// The kernel's: ENOENT, EPERM, EACCES.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    with_path(path, |pathname| {
+        new_fd(
+            OBJ_GET,
+            &PathAttr {
+                pathname,
+                bpf_fd: 0,
+                file_flags: 0,
+            },
+        )
+    })
+}
+
+#[derive(Immutable, IntoBytes)]
+#[repr(C)]
+struct PathAttr {
+    pathname: u64,
+    bpf_fd: i32,
+    file_flags: u32,
+}
+
+fn with_path<T>(path: &Path, act: impl FnOnce(u64) -> io::Result<T>) -> io::Result<T> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    act(path.as_ptr().expose_provenance() as u64)
+}
+
+fn info_by_fd<T: FromZeros + FromBytes + IntoBytes + Immutable>(object: BorrowedFd<'_>) -> io::Result<T> {
+    #[derive(FromBytes, Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        bpf_fd: i32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = T::new_zeroed();
+    let mut attr = Attr {
+        bpf_fd: object.as_raw_fd(),
+        info_len: u32::try_from(size_of::<T>()).map_err(io::Error::other)?,
+        info: (&raw mut info).expose_provenance() as u64,
+    };
+    // SAFETY: `info` points to `info_len` bytes that live across the call and may hold any value.
+    unsafe { call_mut(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info)
+}
+
+fn new_fd<T: IntoBytes + Immutable>(command: u32, attr: &T) -> io::Result<OwnedFd> {
+    let fd = call(command, attr)?;
+    // SAFETY: the commands that come here answer with a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<T: IntoBytes + Immutable>(command: u32, attr: &T) -> io::Result<i32> {
+    let bytes = attr.as_bytes();
+    // SAFETY: the attribute is read within its length; pointers inside it were made from live objects by
+    // the callers in this file and are read within the call only.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, bytes.as_ptr(), bytes.len()) };
+    check(answer)
+}
+
+/// # Safety
+/// Memory that the attribute points to must live across the call and be writable where the kernel writes.
+unsafe fn call_mut<T: FromBytes + IntoBytes + Immutable>(command: u32, attr: &mut T) -> io::Result<i32> {
+    let bytes = attr.as_mut_bytes();
+    // SAFETY: the attribute is written within its length and may hold any value; the rest is the caller's word.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, bytes.as_mut_ptr(), bytes.len()) };
+    check(answer)
+}
+
+fn check(answer: libc::c_long) -> io::Result<i32> {
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        i32::try_from(answer).map_err(io::Error::other)
+    }
+}

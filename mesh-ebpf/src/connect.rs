@@ -1,0 +1,61 @@
+//! `connect()` of TCP and UDP sockets: a service's address becomes a backend's, before the first packet.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
+
+use crate::{
+    backend::{self, Choice},
+    context::{self, PROCEED},
+    count::count,
+    pod, remember,
+};
+
+/// IPv4.
+#[cgroup_sock_addr(connect4)]
+pub fn mesh_connect4(ctx: SockAddrContext) -> i32 {
+    connect::<false>(&ctx)
+}
+
+/// IPv6, and IPv4-mapped addresses on IPv6 sockets.
+#[cgroup_sock_addr(connect6)]
+pub fn mesh_connect6(ctx: SockAddrContext) -> i32 {
+    connect::<true>(&ctx)
+}
+
+#[inline(always)]
+fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
+    let Some(protocol) = context::protocol(ctx) else {
+        return PROCEED;
+    };
+    let Some(pod) = pod::find(context::netns_cookie(ctx)) else {
+        return PROCEED;
+    };
+    let frontend = Frontend::new(context::addr::<V6>(ctx), context::port(ctx), protocol);
+    let Some(service) = backend::service(&frontend) else {
+        remember::forget(ctx);
+        return PROCEED;
+    };
+    let sticky = match protocol {
+        Protocol::Tcp => None,
+        Protocol::Udp => remember::flow(context::socket_cookie(ctx), service),
+    };
+    match backend::choose(&frontend, service, &pod, sticky) {
+        Choice::Backend(chosen) => {
+            remember::connection(ctx, &frontend, service, &chosen);
+            if protocol == Protocol::Udp {
+                remember::datagram(context::socket_cookie(ctx), &frontend, service, &chosen);
+            }
+            context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
+            count(Counter::Translated);
+            PROCEED
+        }
+        Choice::NoEndpoint => {
+            count(Counter::NoEndpoint);
+            context::refuse()
+        }
+        Choice::Inconsistent => {
+            count(Counter::Inconsistent);
+            context::refuse()
+        }
+    }
+}

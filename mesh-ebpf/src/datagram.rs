@@ -1,0 +1,85 @@
+//! Unconnected UDP: every datagram to a service goes to the backend this socket keeps for it, and what the
+//! backend answers appears to come from the address that was asked.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
+
+use crate::{
+    backend::{self, Choice},
+    context::{self, PROCEED},
+    count::count,
+    pod, remember,
+};
+
+/// Sending over IPv4, also from IPv6 sockets to IPv4-mapped addresses.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn mesh_sendmsg4(ctx: SockAddrContext) -> i32 {
+    send::<false>(&ctx)
+}
+
+/// Sending over IPv6.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn mesh_sendmsg6(ctx: SockAddrContext) -> i32 {
+    send::<true>(&ctx)
+}
+
+/// Receiving on IPv4 sockets.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn mesh_recvmsg4(ctx: SockAddrContext) -> i32 {
+    receive::<false>(&ctx);
+    PROCEED
+}
+
+/// Receiving on IPv6 sockets, also from IPv4-mapped addresses.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn mesh_recvmsg6(ctx: SockAddrContext) -> i32 {
+    receive::<true>(&ctx);
+    PROCEED
+}
+
+#[inline(always)]
+fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
+    if context::protocol(ctx) != Some(Protocol::Udp) {
+        return PROCEED;
+    }
+    let Some(pod) = pod::find(context::netns_cookie(ctx)) else {
+        return PROCEED;
+    };
+    let frontend = Frontend::new(context::addr::<V6>(ctx), context::port(ctx), Protocol::Udp);
+    let Some(service) = backend::service(&frontend) else {
+        return PROCEED;
+    };
+    // A connected IPv6 socket with an IPv4-mapped peer runs this hook at every send, with the backend that
+    // connect() chose: leave it, also where the backend's address happens to be a service.
+    if remember::is_connected_to(ctx, frontend.addr, frontend.port) {
+        return PROCEED;
+    }
+    let socket = context::socket_cookie(ctx);
+    match backend::choose(&frontend, service, &pod, remember::flow(socket, service)) {
+        Choice::Backend(chosen) => {
+            remember::datagram(socket, &frontend, service, &chosen);
+            context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
+            count(Counter::DatagramTranslated);
+            PROCEED
+        }
+        Choice::NoEndpoint => {
+            count(Counter::DatagramNoEndpoint);
+            context::refuse()
+        }
+        Choice::Inconsistent => {
+            count(Counter::Inconsistent);
+            context::refuse()
+        }
+    }
+}
+
+#[inline(always)]
+fn receive<const V6: bool>(ctx: &SockAddrContext) {
+    if context::protocol(ctx) != Some(Protocol::Udp) || pod::find(context::netns_cookie(ctx)).is_none() {
+        return;
+    }
+    let from = (context::addr::<V6>(ctx), context::port(ctx));
+    if let Some((addr, port)) = remember::asked(context::socket_cookie(ctx), from.0, from.1) {
+        context::set_peer::<V6>(ctx, &addr, port);
+    }
+}

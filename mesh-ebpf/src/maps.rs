@@ -1,0 +1,59 @@
+//! The maps. Keys and values are documented in `mesh_common`; user space writes those of the first group,
+//! the programs those of the second.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage},
+    macros::btf_map,
+};
+use mesh_common::{
+    abi::size,
+    addr::Addr,
+    config::Config,
+    counter::Counter,
+    service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
+    sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
+    tag::Tagged,
+    workload::PodRef,
+};
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub static PODS: HashMap<u64, PodRef, { size::PODS }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static WORKLOADS: HashMap<Addr, Tagged, { size::WORKLOADS }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static SERVICES: HashMap<Frontend, Tagged, { size::SERVICES }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static SERVICE_INFO: Array<ServiceInfo, { size::SERVICE_INFO }> = Array::new();
+
+#[btf_map]
+pub static LB_TABLE: Array<Slot, { size::LB_TABLE }> = Array::new();
+
+#[btf_map]
+pub static BACKENDS: Array<Backend, { size::BACKENDS }> = Array::new();
+
+#[btf_map]
+pub static MEMBERS: HashMap<Member, u32, { size::MEMBERS }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+
+#[btf_map]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { size::AFFINITY }> = LruHashMap::new();
+
+#[btf_map]
+pub static UDP_FLOWS: LruHashMap<UdpFlowKey, UdpFlow, { size::UDP_FLOWS }> = LruHashMap::new();
+
+#[btf_map]
+pub static UDP_PEERS: LruHashMap<UdpPeerKey, UdpPeer, { size::UDP_PEERS }> = LruHashMap::new();
+
+#[btf_map]
+pub static SOCK_STATE: SkStorage<SockState> = SkStorage::new();
+
+#[btf_map]
+pub static COUNTERS: PerCpuArray<u64, { Counter::COUNT }> = PerCpuArray::new();

@@ -1,0 +1,49 @@
+//! Whose socket is this?
+
+use core::ptr::{addr_of, read_volatile};
+
+use mesh_common::{config, tag::Tagged, workload::hash_cookie};
+
+use crate::{
+    lookup::{Lookup, checked},
+    maps::{CONFIG, PODS},
+};
+
+/// The pod that owns the current socket.
+#[derive(Clone, Copy)]
+pub struct Pod {
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// What consistent hashing knows it by.
+    pub seed: u32,
+}
+
+/// The pod of a network namespace; `None` for everything that is not in the mesh, after one look-up.
+#[inline(always)]
+pub fn find(netns: u64) -> Option<Pod> {
+    checked(|| read(netns)).filter(|_| enabled())
+}
+
+#[inline(always)]
+fn read(netns: u64) -> Lookup<Pod> {
+    let Some(pod) = PODS.get_ptr(netns) else {
+        return Lookup::Absent;
+    };
+    // SAFETY: `pod` points into the map's value for as long as the program runs.
+    let workload: Tagged = unsafe { read_volatile(addr_of!((*pod).workload)) };
+    // SAFETY: as above.
+    let seed = unsafe { read_volatile(addr_of!((*pod).seed)) };
+    if workload.belongs_to(hash_cookie(netns)) {
+        Lookup::Found(Pod { netns, seed })
+    } else {
+        Lookup::Recycled
+    }
+}
+
+/// Whether the kill switch is off.
+#[inline(always)]
+fn enabled() -> bool {
+    CONFIG
+        .get(0)
+        .is_some_and(|config| config.flags & config::flag::DISABLED == 0)
+}

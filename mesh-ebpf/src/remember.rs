@@ -1,0 +1,136 @@
+//! What a socket had asked for, and where it was sent.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::programs::SockAddrContext;
+use mesh_common::{
+    addr::{Addr, Port},
+    counter::Counter,
+    service::Frontend,
+    sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
+};
+
+use crate::{
+    backend::Chosen,
+    count::count,
+    maps::{SOCK_STATE, UDP_FLOWS, UDP_PEERS},
+};
+
+/// Keeps the original destination of a connected socket, for as long as the socket lives.
+#[inline(always)]
+pub fn connection(ctx: &SockAddrContext, asked: &Frontend, service: u32, chosen: &Chosen) {
+    // SAFETY: the context's socket is valid while the hook runs.
+    let state = unsafe { SOCK_STATE.get_or_insert_ptr_mut(ctx, None) };
+    if state.is_null() {
+        count(Counter::StorageFull);
+        return;
+    }
+    let filled = SockState {
+        asked_addr: asked.addr,
+        backend_addr: chosen.backend.addr,
+        asked_port: asked.port,
+        backend_port: chosen.backend.port,
+        service,
+        backend: chosen.id,
+        reserved: 0,
+    };
+    // SAFETY: the storage is this socket's own, and connect() holds the socket's lock.
+    unsafe { *state = filled };
+}
+
+/// Clears what a socket had asked for, when it is connected again to something that is no service.
+#[inline(always)]
+pub fn forget(ctx: &SockAddrContext) {
+    if let Some(state) = state(ctx) {
+        // SAFETY: the storage is this socket's own, and connect() holds the socket's lock.
+        unsafe { *state = SockState::default() };
+    }
+}
+
+/// What a connected socket had dialled, if it is connected to the backend that was chosen for it then:
+/// `connect(AF_UNSPEC)` runs no hook and leaves the storage standing.
+#[inline(always)]
+pub fn dialled(ctx: &SockAddrContext, peer: Addr, port: Port) -> Option<(Addr, Port)> {
+    // SAFETY: the storage is this socket's own; written under its lock before it was connected.
+    let state = unsafe { &*state(ctx)? };
+    (state.service != 0 && state.backend_addr == peer && state.backend_port == port)
+        .then_some((state.asked_addr, state.asked_port))
+}
+
+/// Whether the socket was connected to a service and this is the backend chosen for it.
+#[inline(always)]
+pub fn is_connected_to(ctx: &SockAddrContext, peer: Addr, port: Port) -> bool {
+    dialled(ctx, peer, port).is_some()
+}
+
+/// The backend a UDP socket keeps for a service.
+#[inline(always)]
+pub fn flow(socket: u64, service: u32) -> Option<u32> {
+    let flow = UDP_FLOWS.get_ptr(UdpFlowKey {
+        socket,
+        service,
+        reserved: 0,
+    })?;
+    // SAFETY: `flow` points into the map's value for as long as the program runs; a recycled one names a
+    // backend that the membership check refuses unless it serves this very service.
+    Some(unsafe { read_volatile(flow) }.backend)
+}
+
+/// Keeps both directions of a UDP socket's talk with a service.
+#[inline(always)]
+pub fn datagram(socket: u64, asked: &Frontend, service: u32, chosen: &Chosen) {
+    if flow(socket, service) != Some(chosen.id) {
+        let key = UdpFlowKey {
+            socket,
+            service,
+            reserved: 0,
+        };
+        // An LRU map always finds room; should it not, the next datagram is merely balanced anew.
+        let _evicted = UDP_FLOWS.insert(
+            key,
+            UdpFlow {
+                backend: chosen.id,
+                reserved: 0,
+            },
+            0,
+        );
+    }
+    if self::asked(socket, chosen.backend.addr, chosen.backend.port) != Some((asked.addr, asked.port)) {
+        let key = peer_key(socket, chosen.backend.addr, chosen.backend.port);
+        let peer = UdpPeer {
+            addr: asked.addr,
+            port: asked.port,
+            reserved: 0,
+            service,
+        };
+        if UDP_PEERS.insert(key, peer, 0).is_err() {
+            count(Counter::StorageFull);
+        }
+    }
+}
+
+/// What a UDP socket had asked for, when a backend answers it.
+#[inline(always)]
+pub fn asked(socket: u64, from: Addr, port: Port) -> Option<(Addr, Port)> {
+    let peer = UDP_PEERS.get_ptr(peer_key(socket, from, port))?;
+    // SAFETY: `peer` points into the map's value for as long as the program runs.
+    let peer = unsafe { read_volatile(peer) };
+    Some((peer.addr, peer.port))
+}
+
+#[inline(always)]
+fn peer_key(socket: u64, addr: Addr, port: Port) -> UdpPeerKey {
+    UdpPeerKey {
+        socket,
+        addr,
+        port,
+        reserved: [0; 3],
+    }
+}
+
+#[inline(always)]
+fn state(ctx: &SockAddrContext) -> Option<*mut SockState> {
+    // SAFETY: the context's socket is valid while the hook runs.
+    let state = unsafe { SOCK_STATE.get_ptr_mut(ctx) };
+    (!state.is_null()).then_some(state)
+}
