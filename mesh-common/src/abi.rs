@@ -4,6 +4,7 @@ use crate::{
     addr::Addr,
     config::Config,
     counter::Counter,
+    flow::{Traffic, TrafficKey},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -41,6 +42,10 @@ pub mod map {
     pub const SOCK_STATE: &str = "SOCK_STATE";
     /// Per-CPU array of `u64`, indexed by [`crate::counter::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// Per-CPU hash: [`crate::flow::TrafficKey`] to [`crate::flow::Traffic`].
+    pub const TRAFFIC: &str = "TRAFFIC";
+    /// Ring buffer of [`crate::flow::FlowEvent`].
+    pub const EVENTS: &str = "EVENTS";
     /// One [`crate::config::Config`].
     pub const CONFIG: &str = "CONFIG";
 }
@@ -53,12 +58,16 @@ pub enum MapKind {
     Hash = 1,
     /// `BPF_MAP_TYPE_ARRAY`.
     Array = 2,
+    /// `BPF_MAP_TYPE_PERCPU_HASH`.
+    PerCpuHash = 5,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
     /// `BPF_MAP_TYPE_SK_STORAGE`.
     SkStorage = 24,
+    /// `BPF_MAP_TYPE_RINGBUF`; its size is in bytes.
+    RingBuf = 27,
 }
 
 /// The layout of one pinned map.
@@ -103,7 +112,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 13] = [
+pub const MAPS: [MapSpec; 15] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
     MapSpec::agent::<Frontend, Tagged>(map::SERVICES, MapKind::Hash, size::SERVICES),
@@ -117,6 +126,8 @@ pub const MAPS: [MapSpec; 13] = [
     MapSpec::kernel::<UdpPeerKey, UdpPeer>(map::UDP_PEERS, MapKind::LruHash, size::UDP_PEERS),
     MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
     MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
+    MapSpec::kernel::<TrafficKey, Traffic>(map::TRAFFIC, MapKind::PerCpuHash, size::TRAFFIC),
+    MapSpec::kernel::<(), ()>(map::EVENTS, MapKind::RingBuf, size::EVENTS),
 ];
 
 /// Default sizes of the maps, in entries. The loader may override those of the hash maps and arrays.
@@ -139,6 +150,10 @@ pub mod size {
     pub const AFFINITY: usize = 65_536;
     /// Remembered backends of unconnected UDP sockets.
     pub const UDP_FLOWS: usize = 65_536;
+    /// Pairs of a pod of this node and a service it talks to.
+    pub const TRAFFIC: usize = 65_536;
+    /// Ring buffer of events, in bytes; a power of two.
+    pub const EVENTS: usize = 4 << 20;
     /// Remembered questions of UDP sockets.
     pub const UDP_PEERS: usize = 65_536;
 }

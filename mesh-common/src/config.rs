@@ -18,4 +18,6 @@ pub struct Config {
 pub mod flag {
     /// The kill switch: every program leaves every socket alone.
     pub const DISABLED: u32 = 1;
+    /// Somebody watches the flows live: send events of opened connections, too.
+    pub const WATCHED: u32 = 1 << 1;
 }

@@ -18,11 +18,15 @@ pub enum Counter {
     Inconsistent = 5,
     /// Socket storage that could not be created: the peer's name and the record of the flow are missing.
     StorageFull = 6,
+    /// Events that found the ring buffer full.
+    EventsLost = 7,
+    /// Connections that found no room in `TRAFFIC`.
+    TrafficFull = 8,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 9;
 
     /// All, in the order of their index, each with its name for users.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
@@ -33,6 +37,8 @@ impl Counter {
         (Self::StaleSlot, "stale_slot"),
         (Self::Inconsistent, "inconsistent"),
         (Self::StorageFull, "storage_full"),
+        (Self::EventsLost, "events_lost"),
+        (Self::TrafficFull, "traffic_full"),
     ];
 }
 

@@ -14,6 +14,7 @@ pub mod addr;
 pub mod config;
 pub mod counter;
 pub mod decide;
+pub mod flow;
 pub mod names;
 pub mod service;
 pub mod sock;

@@ -4,25 +4,57 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::addr::{Addr, Port};
 
-/// Socket storage: lives exactly as long as the socket.
+/// Socket storage: lives exactly as long as the socket, so no table can evict it.
+///
+/// The connect hook writes what was asked and where the socket was sent, the socket operations the rest.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct SockState {
-    /// What the application dialled.
+    /// What the application dialled; on the accepting side its own address.
     pub asked_addr: Addr,
-    /// Where the socket was sent. `connect(AF_UNSPEC)` runs no hook and leaves this standing, so trust it
-    /// only where it equals the peer at hand.
-    pub backend_addr: Addr,
+    /// The other end as the wire knows it. `connect(AF_UNSPEC)` runs no hook and leaves this standing, so it
+    /// is trusted only where it equals the peer at hand.
+    pub remote_addr: Addr,
+    /// This end.
+    pub local_addr: Addr,
     /// Port of [`Self::asked_addr`].
     pub asked_port: Port,
-    /// Port of [`Self::backend_addr`].
-    pub backend_port: Port,
-    /// Service id.
-    pub service: u32,
-    /// Backend id.
-    pub backend: u32,
+    /// Port of [`Self::remote_addr`].
+    pub remote_port: Port,
+    /// Port of [`Self::local_addr`].
+    pub local_port: Port,
     /// Always 0.
-    pub reserved: u32,
+    pub reserved: u16,
+    /// Service id; 0 where no service was dialled.
+    pub service: u32,
+    /// Backend id; 0 where no service was dialled.
+    pub backend: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Sequence number of the peer's FIN, once [`flag::FIN_SEEN`].
+    pub fin_seq: u32,
+    /// Workload id of the pod that owns the socket.
+    pub pod: u32,
+    /// Workload id of the other end, by its address; 0 where that is no pod.
+    pub peer: u32,
+    /// Cookie of the network namespace.
+    pub netns: u64,
+    /// Cookie of the socket.
+    pub cookie: u64,
+    /// When the connection was asked for, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub opened_ns: u64,
+    /// When it was established; 0 while it is not.
+    pub established_ns: u64,
+}
+
+/// Flags of [`SockState`].
+pub mod flag {
+    /// This end connected.
+    pub const ACTIVE: u32 = 1;
+    /// This end accepted.
+    pub const PASSIVE: u32 = 1 << 1;
+    /// A segment with the peer's FIN was seen.
+    pub const FIN_SEEN: u32 = 1 << 2;
 }
 
 /// Key of `UDP_FLOWS`: an unconnected UDP socket and a service it sends to.

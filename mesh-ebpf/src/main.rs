@@ -18,11 +18,16 @@ mod connect;
 mod context;
 mod count;
 mod datagram;
+mod emit;
+mod established;
 mod lookup;
 mod maps;
 mod peername;
 mod pod;
 mod remember;
+mod segment;
+mod storage;
+mod traffic;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

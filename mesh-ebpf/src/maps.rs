@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
 use mesh_common::{
@@ -11,6 +11,7 @@ use mesh_common::{
     addr::Addr,
     config::Config,
     counter::Counter,
+    flow::{FlowEvent, Traffic, TrafficKey},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -57,3 +58,9 @@ pub static SOCK_STATE: SkStorage<SockState> = SkStorage::new();
 
 #[btf_map]
 pub static COUNTERS: PerCpuArray<u64, { Counter::COUNT }> = PerCpuArray::new();
+
+#[btf_map]
+pub static TRAFFIC: PerCpuHashMap<TrafficKey, Traffic, { size::TRAFFIC }, NO_PREALLOC> = PerCpuHashMap::new();
+
+#[btf_map]
+pub static EVENTS: RingBuf<FlowEvent, { size::EVENTS }> = RingBuf::new();

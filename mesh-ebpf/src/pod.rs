@@ -2,11 +2,16 @@
 
 use core::ptr::{addr_of, read_volatile};
 
-use mesh_common::{config, tag::Tagged, workload::hash_cookie};
+use mesh_common::{
+    addr::Addr,
+    config,
+    tag::{Tagged, hash_addr},
+    workload::hash_cookie,
+};
 
 use crate::{
     lookup::{Lookup, checked},
-    maps::{CONFIG, PODS},
+    maps::{CONFIG, PODS, WORKLOADS},
 };
 
 /// The pod that owns the current socket.
@@ -14,6 +19,8 @@ use crate::{
 pub struct Pod {
     /// Cookie of its network namespace.
     pub netns: u64,
+    /// Its workload id.
+    pub workload: u32,
     /// What consistent hashing knows it by.
     pub seed: u32,
 }
@@ -34,10 +41,32 @@ fn read(netns: u64) -> Lookup<Pod> {
     // SAFETY: as above.
     let seed = unsafe { read_volatile(addr_of!((*pod).seed)) };
     if workload.belongs_to(hash_cookie(netns)) {
-        Lookup::Found(Pod { netns, seed })
+        Lookup::Found(Pod {
+            netns,
+            workload: workload.id(),
+            seed,
+        })
     } else {
         Lookup::Recycled
     }
+}
+
+/// Workload id of the pod with an address; 0 where that is no pod.
+#[inline(always)]
+pub fn workload_at(addr: &Addr) -> u32 {
+    let found = checked(|| {
+        let Some(value) = WORKLOADS.get_ptr(addr) else {
+            return Lookup::Absent;
+        };
+        // SAFETY: `value` points into the map's value for as long as the program runs; one word, read at once.
+        let value: Tagged = unsafe { read_volatile(value) };
+        if value.belongs_to(hash_addr(addr)) {
+            Lookup::Found(value.id())
+        } else {
+            Lookup::Recycled
+        }
+    });
+    found.unwrap_or(0)
 }
 
 /// Whether the kill switch is off.

@@ -25,17 +25,12 @@ pub fn connection(ctx: &SockAddrContext, asked: &Frontend, service: u32, chosen:
         count(Counter::StorageFull);
         return;
     }
-    let filled = SockState {
-        asked_addr: asked.addr,
-        backend_addr: chosen.backend.addr,
-        asked_port: asked.port,
-        backend_port: chosen.backend.port,
-        service,
-        backend: chosen.id,
-        reserved: 0,
-    };
     // SAFETY: the storage is this socket's own, and connect() holds the socket's lock.
-    unsafe { *state = filled };
+    let state = unsafe { &mut *state };
+    (state.asked_addr, state.asked_port) = (asked.addr, asked.port);
+    (state.remote_addr, state.remote_port) = (chosen.backend.addr, chosen.backend.port);
+    (state.service, state.backend) = (service, chosen.id);
+    state.peer = chosen.backend.workload;
 }
 
 /// Clears what a socket had asked for, when it is connected again to something that is no service.
@@ -43,7 +38,7 @@ pub fn connection(ctx: &SockAddrContext, asked: &Frontend, service: u32, chosen:
 pub fn forget(ctx: &SockAddrContext) {
     if let Some(state) = state(ctx) {
         // SAFETY: the storage is this socket's own, and connect() holds the socket's lock.
-        unsafe { *state = SockState::default() };
+        unsafe { (*state).service = 0 };
     }
 }
 
@@ -53,7 +48,7 @@ pub fn forget(ctx: &SockAddrContext) {
 pub fn dialled(ctx: &SockAddrContext, peer: Addr, port: Port) -> Option<(Addr, Port)> {
     // SAFETY: the storage is this socket's own; written under its lock before it was connected.
     let state = unsafe { &*state(ctx)? };
-    (state.service != 0 && state.backend_addr == peer && state.backend_port == port)
+    (state.service != 0 && state.remote_addr == peer && state.remote_port == port)
         .then_some((state.asked_addr, state.asked_port))
 }
 

@@ -1,5 +1,9 @@
 //! The programs that run for the sockets of a cgroup, and where each is attached.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::programs::{Program, ProgramError};
+
 use crate::sys::bpf::AttachType;
 
 /// A cgroup program.
@@ -11,9 +15,14 @@ pub struct Hook {
     pub attach: AttachType,
 }
 
-/// All of them, in the order they are attached: what translates replies comes before what translates
-/// requests, so that no socket is sent to a backend whose answers it would not recognise.
-pub const HOOKS: [Hook; 8] = [
+/// All of them, in the order they are attached: what accounts and what translates replies comes before what
+/// translates requests, so that no connection is missed and no socket is sent to a backend whose answers it
+/// would not recognise.
+pub const HOOKS: [Hook; 9] = [
+    Hook {
+        program: "mesh_tcp",
+        attach: AttachType::SockOps,
+    },
     Hook {
         program: "mesh_recvmsg4",
         attach: AttachType::Recvmsg4,
@@ -47,3 +56,28 @@ pub const HOOKS: [Hook; 8] = [
         attach: AttachType::Connect6,
     },
 ];
+
+/// Loads a program into the kernel.
+///
+/// # Errors
+/// The kernel's, with the verifier's log; a wrong type where the object was not built for this agent.
+pub fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// The descriptor of a loaded program.
+///
+/// # Errors
+/// Where it is not loaded.
+pub fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.fd(),
+        Program::SockOps(program) => program.fd(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+    .map(AsFd::as_fd)
+}

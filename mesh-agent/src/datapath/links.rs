@@ -7,14 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{
-    Ebpf,
-    programs::{CgroupSockAddr, ProgramError},
-};
+use aya::{Ebpf, programs::ProgramError};
 use thiserror::Error;
 
 use super::{
-    hooks::{HOOKS, Hook},
+    hooks::{self, HOOKS, Hook},
     pins::Pins,
 };
 use crate::sys::bpf::{self, CgroupLink};
@@ -134,10 +131,10 @@ fn attach_one(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, hook: Hook) -> Result<A
         program: hook.program,
         source: Box::new(source),
     };
-    let missing = || no_program(ProgramError::NotLoaded);
-    let program = ebpf.program(hook.program).ok_or_else(missing)?;
-    let program: &CgroupSockAddr = program.try_into().map_err(no_program)?;
-    let program = program.fd().map_err(no_program)?.as_fd();
+    let program = ebpf
+        .program(hook.program)
+        .ok_or_else(|| no_program(ProgramError::NotLoaded))?;
+    let program = hooks::fd(program).map_err(no_program)?;
 
     let path = pins.link(hook.program);
     let refused = |source| LinkError::Attach {

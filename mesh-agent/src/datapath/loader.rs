@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, io, path::Path};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, MapInfo},
-    programs::{CgroupSockAddr, ProgramError},
+    programs::ProgramError,
 };
 use mesh_common::abi::{MAPS, MapSpec};
 use thiserror::Error;
 
 use super::{
-    hooks::HOOKS,
+    hooks::{self, HOOKS},
     object,
     pins::{PinError, Pins},
 };
@@ -87,8 +87,7 @@ pub fn load(pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
         let program = ebpf
             .program_mut(hook.program)
             .ok_or(LoadError::Missing(hook.program))?;
-        let loaded = <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load);
-        loaded.map_err(|source| LoadError::Program {
+        hooks::load(program).map_err(|source| LoadError::Program {
             program: hook.program,
             source: Box::new(source),
         })?;

@@ -1,0 +1,48 @@
+//! Sends events to user space, and counts those that found no room.
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_query};
+use mesh_common::{
+    abi::size,
+    addr::Protocol,
+    counter::Counter,
+    flow::{EventKind, FlowEvent, TcpFigures},
+    sock::SockState,
+};
+
+use crate::{count::count, maps::EVENTS};
+
+/// `BPF_RB_AVAIL_DATA`: bytes not read yet.
+const AVAILABLE: u64 = 0;
+/// `BPF_RB_NO_WAKEUP`.
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`.
+const FORCE_WAKEUP: u64 = 2;
+
+/// Sends one event. The reader looks several times a second; it is woken only when the buffer fills, since
+/// waking a process costs more than the event.
+#[inline(always)]
+pub fn event(kind: EventKind, protocol: Protocol, sock: &SockState, tcp: &TcpFigures) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count(Counter::EventsLost);
+        return;
+    };
+    // SAFETY: the helper has no preconditions.
+    let at_ns = unsafe { bpf_ktime_get_ns() };
+    entry.write(FlowEvent {
+        kind: kind as u32,
+        protocol: protocol as u32,
+        at_ns,
+        sock: *sock,
+        tcp: *tcp,
+    });
+    entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
+}
+
+/// Whether a quarter of the buffer waits to be read.
+#[inline(always)]
+fn is_filling() -> bool {
+    let map = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer.
+    let waiting = unsafe { bpf_ringbuf_query(map, AVAILABLE) };
+    waiting > (size::EVENTS / 4) as u64
+}

@@ -1,0 +1,171 @@
+//! The life of a TCP connection, seen by its socket's operations: asked for, established, ended.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns},
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+use mesh_common::{
+    addr::Protocol,
+    config,
+    counter::Counter,
+    decide::tcp::{self, End, state},
+    flow::{EventKind, TcpFigures},
+    sock::{SockState, flag},
+};
+
+use crate::{
+    count::count,
+    emit,
+    maps::CONFIG,
+    pod,
+    segment::{self, figures},
+    storage, traffic,
+};
+
+/// `BPF_SOCK_OPS_TCP_CONNECT_CB`.
+const CONNECT: u32 = 3;
+/// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`.
+const ACTIVE_ESTABLISHED: u32 = 4;
+/// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
+const PASSIVE_ESTABLISHED: u32 = 5;
+/// `BPF_SOCK_OPS_STATE_CB`.
+const STATE: u32 = 10;
+/// `BPF_SOCK_OPS_PARSE_HDR_OPT_CB`.
+const HEADER: u32 = 13;
+
+/// `BPF_SOCK_OPS_STATE_CB_FLAG`: call at every change of state.
+const WANT_STATE: u32 = 1 << 2;
+/// `BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG`: call for every segment that comes in.
+const WANT_HEADERS: u32 = 1 << 4;
+
+/// Socket operations of TCP sockets.
+#[sock_ops]
+pub fn mesh_tcp(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        CONNECT => asked(&ctx),
+        ACTIVE_ESTABLISHED => established(&ctx, flag::ACTIVE),
+        PASSIVE_ESTABLISHED => established(&ctx, flag::PASSIVE),
+        STATE => changed(&ctx),
+        HEADER => segment::note_fin(&ctx),
+        _ => {}
+    }
+    1
+}
+
+/// A pod's socket is about to send its SYN; source and destination are known.
+#[inline(always)]
+fn asked(ctx: &SockOpsContext) {
+    let Some(sock) = adopt(ctx) else { return };
+    sock.flags = flag::ACTIVE;
+    sock.established_ns = 0;
+    want(ctx, WANT_STATE);
+}
+
+/// The handshake is done.
+#[inline(always)]
+fn established(ctx: &SockOpsContext, side: u32) {
+    let sock = if side == flag::ACTIVE {
+        segment::state(ctx)
+    } else {
+        adopt(ctx)
+    };
+    let Some(sock) = sock else { return };
+    // SAFETY: the helper has no preconditions.
+    sock.established_ns = unsafe { bpf_ktime_get_ns() };
+    sock.flags = side;
+    want(ctx, WANT_STATE);
+    traffic::update(sock, |total| total.opened += 1);
+    if CONFIG
+        .get(0)
+        .is_some_and(|config| config.flags & config::flag::WATCHED != 0)
+    {
+        emit::event(
+            EventKind::Opened,
+            Protocol::Tcp,
+            sock,
+            &figures(ctx, state::ESTABLISHED),
+        );
+    }
+}
+
+/// The state changed: `args` are the old and the new one.
+#[inline(always)]
+fn changed(ctx: &SockOpsContext) {
+    let (old, new) = (ctx.arg(0), ctx.arg(1));
+    if new == state::FIN_WAIT1 {
+        // From here on the state does not tell whether the peer's FIN came in: look at the segments.
+        want(ctx, WANT_STATE | WANT_HEADERS);
+    }
+    if new != state::CLOSE {
+        return;
+    }
+    let Some(sock) = segment::state(ctx) else { return };
+    let tcp = figures(ctx, old);
+    ended(sock, &tcp);
+    // The socket may be connected again; its next connection starts from nothing.
+    sock.flags = 0;
+    sock.fin_seq = 0;
+}
+
+#[inline(always)]
+fn ended(sock: &SockState, tcp: &TcpFigures) {
+    let (sent, received) = (tcp::bytes_sent(sock, tcp), tcp::bytes_received(sock, tcp));
+    let failed = End::of(tcp) as u32 == End::ConnectFailed as u32;
+    traffic::update(sock, |total| {
+        if failed {
+            total.failed += 1;
+        } else {
+            total.closed += 1;
+            total.bytes_sent += sent;
+            total.bytes_received += received;
+        }
+    });
+    emit::event(EventKind::Closed, Protocol::Tcp, sock, tcp);
+}
+
+/// Fills the storage of a pod's socket; `None` where the socket is not in the mesh.
+#[inline(always)]
+fn adopt(ctx: &SockOpsContext) -> Option<&'static mut SockState> {
+    // SAFETY: the helper takes this program type's context.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let pod = pod::find(netns)?;
+    // SAFETY: the socket is this context's own.
+    let Some(sock) = (unsafe { storage::get_or_create(segment::socket(ctx)) }) else {
+        count(Counter::StorageFull);
+        return None;
+    };
+    // SAFETY: the storage is this socket's own, and the socket's lock is held in these operations.
+    let sock = unsafe { &mut *sock };
+    let (local, remote) = segment::ends(ctx);
+    if sock.service == 0 || sock.remote_addr != remote.0 || sock.remote_port != remote.1 {
+        // Not what the connect hook prepared: no service was dialled.
+        let asked = if ctx.op() == PASSIVE_ESTABLISHED {
+            local
+        } else {
+            remote
+        };
+        (sock.asked_addr, sock.asked_port) = asked;
+        (sock.service, sock.backend) = (0, 0);
+        sock.peer = pod::workload_at(&remote.0);
+    }
+    (sock.local_addr, sock.local_port) = local;
+    (sock.remote_addr, sock.remote_port) = remote;
+    sock.pod = pod.workload;
+    sock.netns = netns;
+    sock.fin_seq = 0;
+    // SAFETY: the helper takes this program type's context.
+    sock.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    // SAFETY: the helper has no preconditions.
+    sock.opened_ns = unsafe { bpf_ktime_get_ns() };
+    Some(sock)
+}
+
+/// Asks for more callbacks on this socket.
+#[inline(always)]
+#[expect(clippy::cast_possible_wrap, reason = "the flags are small")]
+fn want(ctx: &SockOpsContext, flags: u32) {
+    // Fails only for sockets that are no full sockets, which have no such callbacks.
+    let _not_full = ctx.set_cb_flags((ctx.cb_flags() | flags) as i32);
+}

@@ -1,0 +1,42 @@
+//! The socket storage, from hooks whose context aya's `SkStorage` does not take.
+
+use core::ptr;
+
+use aya_ebpf::{bindings::bpf_sock, helpers::bpf_sk_storage_get};
+use mesh_common::sock::SockState;
+
+use crate::maps::SOCK_STATE;
+
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+const CREATE: u64 = 1;
+
+/// The storage of a socket, where it has one.
+///
+/// # Safety
+/// `sk` is the socket of the current context, checked not to be null, or null.
+#[inline(always)]
+pub unsafe fn get(sk: *mut bpf_sock) -> Option<*mut SockState> {
+    // SAFETY: the caller's word.
+    unsafe { call(sk, 0) }
+}
+
+/// The storage of a socket, made and zeroed where it had none; `None` where there is no memory for it.
+///
+/// # Safety
+/// As [`get`].
+#[inline(always)]
+pub unsafe fn get_or_create(sk: *mut bpf_sock) -> Option<*mut SockState> {
+    // SAFETY: the caller's word.
+    unsafe { call(sk, CREATE) }
+}
+
+#[inline(always)]
+unsafe fn call(sk: *mut bpf_sock, flags: u64) -> Option<*mut SockState> {
+    if sk.is_null() {
+        return None;
+    }
+    let map = ptr::from_ref(&SOCK_STATE).cast_mut().cast();
+    // SAFETY: the map is a socket storage with values of this type; the socket is the caller's word.
+    let state = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags) }.cast::<SockState>();
+    (!state.is_null()).then_some(state)
+}
