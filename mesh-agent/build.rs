@@ -9,12 +9,14 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(mesh_object)");
     println!("cargo::rerun-if-env-changed=MESH_EBPF_OBJECT");
     let candidates = candidates();
-    for path in &candidates {
-        println!("cargo::rerun-if-changed={}", path.display());
-    }
-    if let Some(path) = candidates.iter().find(|path| path.is_file()) {
+    let found = candidates.iter().find(|path| path.is_file());
+    if let Some(path) = found {
         println!("cargo::rustc-cfg=mesh_object");
         println!("cargo::rustc-env=MESH_EBPF_OBJECT_PATH={}", path.display());
+    }
+    // A path that is missing makes cargo ask again at every build, which is wanted only until there is one.
+    if let Some(path) = found.or(candidates.last()) {
+        println!("cargo::rerun-if-changed={}", path.display());
     }
 }
 

@@ -1,0 +1,107 @@
+//! Debian packages.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::services::HeldServices;
+use crate::interrupt::Interrupted;
+use crate::run::{ask, run};
+use crate::search;
+
+/// The packages on this machine; nothing where there is no dpkg.
+pub fn installed() -> Result<Option<BTreeSet<String>>> {
+    if !search::has_program("dpkg-query") {
+        return Ok(None);
+    }
+    let listing = ["-W", "-f", "${Package} ${db:Status-Status}\n"];
+    match ask(Command::new("dpkg-query").args(listing)) {
+        Some(listing) => Ok(Some(parse(&listing))),
+        None => bail!("dpkg-query cannot list the packages of this machine"),
+    }
+}
+
+/// Whether apt could install this package, as far as its lists tell.
+pub fn knows(package: &str) -> bool {
+    ask(Command::new("apt-cache").args(["show", "--no-all-versions", package]))
+        .is_some_and(|answer| answer.contains("Package:"))
+}
+
+/// Installs packages without starting a service. The lists are fetched once when they turn out too old.
+pub fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    require_root(packages)?;
+    let _services = HeldServices::hold()?;
+    match run(&mut install_command(packages)) {
+        Err(error) if !error.is::<Interrupted>() => {
+            update()?;
+            run(&mut install_command(packages))
+        }
+        done => done,
+    }
+}
+
+/// An error that says what root has to run, unless this is root.
+pub fn require_root(packages: &[&str]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "installing packages needs root; run as root:\n    {}",
+            shown(packages)
+        );
+    }
+    Ok(())
+}
+
+/// Fetches the lists of packages.
+pub fn update() -> Result<()> {
+    run(apt_get().arg("update"))
+}
+
+/// The command to type for these packages.
+pub fn shown(packages: &[&str]) -> String {
+    format!("apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+fn install_command(packages: &[&str]) -> Command {
+    let mut command = apt_get();
+    command
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(packages);
+    command
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .args(["--quiet", "--option", "DPkg::Lock::Timeout=120"])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Maintainer scripts start nothing in single-user mode, where init scripts ask for the runlevel.
+        .env("RUNLEVEL", "1");
+    command
+}
+
+fn parse(listing: &str) -> BTreeSet<String> {
+    listing
+        .lines()
+        .filter_map(|line| line.strip_suffix(" installed"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_installed_packages_count() {
+        let installed =
+            parse("curl installed\nwrk config-files\nlibc6-dev installed\nnginx-light not-installed\n");
+        assert_eq!(
+            installed,
+            BTreeSet::from(["curl".to_owned(), "libc6-dev".to_owned()])
+        );
+    }
+}
