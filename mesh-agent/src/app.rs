@@ -1,6 +1,11 @@
 //! The agent as a whole: what is started, in which order, and what it tells about itself.
 
+pub mod admin;
 pub mod config;
+pub mod engine;
 pub mod lock;
 pub mod mounts;
+pub mod names;
 pub mod readiness;
+pub mod run;
+pub mod serve;

@@ -1,9 +1,12 @@
 //! The kernel side as the agent sees it; the only home of aya.
 
+mod btf;
 pub mod hooks;
 pub mod links;
+pub mod listing;
 pub mod loader;
 mod object;
 pub mod pins;
+pub mod readings;
 pub mod tables;
 pub mod verify;

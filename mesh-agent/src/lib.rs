@@ -1,3 +1,9 @@
 //! The node agent of the mesh: keeps the kernel's tables equal to what Kubernetes says.
 
+pub mod app;
+pub mod datapath;
 pub mod model;
+pub mod pods;
+pub mod source;
+pub mod sys;
+pub mod telemetry;

@@ -1,4 +1,8 @@
 //! What the kernel should hold, as pure functions of what Kubernetes says. No tokio, kube or aya in here.
 
+pub mod cluster;
 pub mod desired;
+pub mod object;
 pub mod op;
+pub mod ledger;
+pub mod maglev;

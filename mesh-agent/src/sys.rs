@@ -5,5 +5,7 @@
 )]
 
 pub mod bpf;
+pub mod clock;
 pub mod netns;
 pub mod raw;
+pub mod wait;

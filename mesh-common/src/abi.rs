@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     counter::Counter,
     flow::{Traffic, TrafficKey},
+    packet::{PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -44,6 +45,12 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Per-CPU hash: [`crate::flow::TrafficKey`] to [`crate::flow::Traffic`].
     pub const TRAFFIC: &str = "TRAFFIC";
+    /// Per-CPU hash: index of a pod's host-side interface to [`crate::packet::PacketTotals`].
+    pub const PACKETS: &str = "PACKETS";
+    /// Per-CPU hash: [`crate::packet::UdpKey`] to [`crate::packet::UdpTraffic`].
+    pub const UDP_TRAFFIC: &str = "UDP_TRAFFIC";
+    /// [`crate::packet::UdpServiceKey`] to the id of the service the pod asked that backend for.
+    pub const UDP_SERVICES: &str = "UDP_SERVICES";
     /// Ring buffer of [`crate::flow::FlowEvent`].
     pub const EVENTS: &str = "EVENTS";
     /// One [`crate::config::Config`].
@@ -112,7 +119,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 15] = [
+pub const MAPS: [MapSpec; 18] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
     MapSpec::agent::<Frontend, Tagged>(map::SERVICES, MapKind::Hash, size::SERVICES),
@@ -127,6 +134,9 @@ pub const MAPS: [MapSpec; 15] = [
     MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
     MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
     MapSpec::kernel::<TrafficKey, Traffic>(map::TRAFFIC, MapKind::PerCpuHash, size::TRAFFIC),
+    MapSpec::kernel::<u32, PacketTotals>(map::PACKETS, MapKind::PerCpuHash, size::PACKETS),
+    MapSpec::kernel::<UdpKey, UdpTraffic>(map::UDP_TRAFFIC, MapKind::PerCpuHash, size::UDP_TRAFFIC),
+    MapSpec::kernel::<UdpServiceKey, u32>(map::UDP_SERVICES, MapKind::LruHash, size::UDP_SERVICES),
     MapSpec::kernel::<(), ()>(map::EVENTS, MapKind::RingBuf, size::EVENTS),
 ];
 
@@ -152,6 +162,12 @@ pub mod size {
     pub const UDP_FLOWS: usize = 65_536;
     /// Pairs of a pod of this node and a service it talks to.
     pub const TRAFFIC: usize = 65_536;
+    /// Interfaces of pods.
+    pub const PACKETS: usize = 4_096;
+    /// UDP flows at the pods' interfaces.
+    pub const UDP_TRAFFIC: usize = 131_072;
+    /// Remembered services of pods' UDP backends.
+    pub const UDP_SERVICES: usize = 65_536;
     /// Ring buffer of events, in bytes; a power of two.
     pub const EVENTS: usize = 4 << 20;
     /// Remembered questions of UDP sockets.

@@ -10,8 +10,11 @@ pub struct Config {
     pub abi: u32,
     /// Bits of [`flag`].
     pub flags: u32,
-    /// Counts the completed synchronisations, for operators.
+    /// Counts the agents that filled the tables, for operators.
     pub generation: u64,
+    /// When the agent last began to write the tables, in nanoseconds of `CLOCK_MONOTONIC`: what it freed then
+    /// must rest, also if another agent takes over.
+    pub written_ns: u64,
 }
 
 /// Flags of [`Config`].

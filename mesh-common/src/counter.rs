@@ -22,11 +22,13 @@ pub enum Counter {
     EventsLost = 7,
     /// Connections that found no room in `TRAFFIC`.
     TrafficFull = 8,
+    /// Datagrams whose flow found no room in `UDP_TRAFFIC`; the pod's totals have them.
+    UdpTrafficFull = 9,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// All, in the order of their index, each with its name for users.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
@@ -39,6 +41,7 @@ impl Counter {
         (Self::StorageFull, "storage_full"),
         (Self::EventsLost, "events_lost"),
         (Self::TrafficFull, "traffic_full"),
+        (Self::UdpTrafficFull, "udp_traffic_full"),
     ];
 }
 

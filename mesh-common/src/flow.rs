@@ -31,6 +31,49 @@ pub struct TcpFigures {
     pub state: u32,
 }
 
+/// Where the kernel keeps [`TcpFigures`], in bytes from the start of `struct tcp_sock`; they differ between
+/// kernels, so user space takes them from the running one's type information.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct TcpOffsets {
+    /// `bytes_acked`.
+    pub bytes_acked: u32,
+    /// `bytes_received`.
+    pub bytes_received: u32,
+    /// `segs_out`.
+    pub segs_out: u32,
+    /// `segs_in`.
+    pub segs_in: u32,
+    /// `srtt_us`.
+    pub srtt_us8: u32,
+    /// `total_retrans`.
+    pub retransmits: u32,
+    /// `snd_una`.
+    pub snd_una: u32,
+    /// `snd_nxt`.
+    pub snd_nxt: u32,
+    /// `rcv_nxt`.
+    pub rcv_nxt: u32,
+    /// `skc_state` of the `sock_common` at the start.
+    pub state: u32,
+}
+
+impl TcpOffsets {
+    /// Before user space has set them.
+    pub const NONE: Self = Self {
+        bytes_acked: 0,
+        bytes_received: 0,
+        segs_out: 0,
+        segs_in: 0,
+        srtt_us8: 0,
+        retransmits: 0,
+        snd_una: 0,
+        snd_nxt: 0,
+        rcv_nxt: 0,
+        state: 0,
+    };
+}
+
 /// A live connection as the iterator writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]

@@ -16,6 +16,7 @@ pub mod counter;
 pub mod decide;
 pub mod flow;
 pub mod names;
+pub mod packet;
 pub mod service;
 pub mod sock;
 pub mod tag;

@@ -57,7 +57,7 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let socket = context::socket_cookie(ctx);
     match backend::choose(&frontend, service, &pod, remember::flow(socket, service)) {
         Choice::Backend(chosen) => {
-            remember::datagram(socket, &frontend, service, &chosen);
+            remember::datagram(pod.netns, socket, &frontend, service, &chosen);
             context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
             count(Counter::DatagramTranslated);
             PROCEED

@@ -105,8 +105,7 @@ fn changed(ctx: &SockOpsContext) {
     let tcp = figures(ctx, old);
     ended(sock, &tcp);
     // The socket may be connected again; its next connection starts from nothing.
-    sock.flags = 0;
-    sock.fin_seq = 0;
+    (sock.flags, sock.fin_seq, sock.established_ns) = (0, 0, 0);
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@ use mesh_common::{
     config::Config,
     counter::Counter,
     flow::{FlowEvent, Traffic, TrafficKey},
+    packet::{PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -64,3 +65,13 @@ pub static TRAFFIC: PerCpuHashMap<TrafficKey, Traffic, { size::TRAFFIC }, NO_PRE
 
 #[btf_map]
 pub static EVENTS: RingBuf<FlowEvent, { size::EVENTS }> = RingBuf::new();
+
+#[btf_map]
+pub static PACKETS: PerCpuHashMap<u32, PacketTotals, { size::PACKETS }, NO_PREALLOC> = PerCpuHashMap::new();
+
+#[btf_map]
+pub static UDP_TRAFFIC: PerCpuHashMap<UdpKey, UdpTraffic, { size::UDP_TRAFFIC }, NO_PREALLOC> =
+    PerCpuHashMap::new();
+
+#[btf_map]
+pub static UDP_SERVICES: LruHashMap<UdpServiceKey, u32, { size::UDP_SERVICES }> = LruHashMap::new();

@@ -6,6 +6,7 @@ use aya_ebpf::programs::SockAddrContext;
 use mesh_common::{
     addr::{Addr, Port},
     counter::Counter,
+    packet::UdpServiceKey,
     service::Frontend,
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
 };
@@ -13,7 +14,7 @@ use mesh_common::{
 use crate::{
     backend::Chosen,
     count::count,
-    maps::{SOCK_STATE, UDP_FLOWS, UDP_PEERS},
+    maps::{SOCK_STATE, UDP_FLOWS, UDP_PEERS, UDP_SERVICES},
 };
 
 /// Keeps the original destination of a connected socket, for as long as the socket lives.
@@ -73,7 +74,7 @@ pub fn flow(socket: u64, service: u32) -> Option<u32> {
 
 /// Keeps both directions of a UDP socket's talk with a service.
 #[inline(always)]
-pub fn datagram(socket: u64, asked: &Frontend, service: u32, chosen: &Chosen) {
+pub fn datagram(netns: u64, socket: u64, asked: &Frontend, service: u32, chosen: &Chosen) {
     if flow(socket, service) != Some(chosen.id) {
         let key = UdpFlowKey {
             socket,
@@ -101,6 +102,18 @@ pub fn datagram(socket: u64, asked: &Frontend, service: u32, chosen: &Chosen) {
         if UDP_PEERS.insert(key, peer, 0).is_err() {
             count(Counter::StorageFull);
         }
+        // For the accounting of packets, which do not say what was asked for.
+        let (addr, port) = (chosen.backend.addr, chosen.backend.port);
+        let _evicted = UDP_SERVICES.insert(
+            UdpServiceKey {
+                netns,
+                addr,
+                port,
+                reserved: [0; 3],
+            },
+            service,
+            0,
+        );
     }
 }
 

@@ -91,6 +91,32 @@ impl RunDir {
         &self.path
     }
 
+    /// Removes the directory, if nothing is left in it that is not ours; returns what was removed.
+    ///
+    /// # Errors
+    /// What can't be removed, with the reason.
+    pub fn remove(self) -> Result<Vec<PathBuf>, LockError> {
+        let failed = |path: &Path| {
+            let dir = path.to_path_buf();
+            move |source| LockError::Io { dir, source }
+        };
+        let mut removed = Vec::new();
+        for name in ["admin.sock", "names.json", "names.json.new", "lock"] {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
+                Ok(()) => removed.push(path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&path)(error)),
+            }
+        }
+        match fs::remove_dir(&self.path) {
+            Ok(()) => removed.push(self.path.clone()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => return Err(failed(&self.path)(error)),
+        }
+        Ok(removed)
+    }
+
     /// The admin socket.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {

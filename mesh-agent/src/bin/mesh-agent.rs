@@ -1,2 +1,49 @@
 //! The node agent.
-fn main() {}
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::Parser;
+use mesh_agent::app::{
+    config::{Cli, Command, LogFormat, RunArgs},
+    run,
+};
+use mesh_common::names::exit;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => start(args),
+        Command::Cleanup(place) => run::cleanup(&place).map(|removed| {
+            for path in &removed {
+                println!("removed {}", path.display());
+            }
+            if removed.is_empty() {
+                println!("nothing to remove");
+            }
+        }),
+    };
+    match done {
+        Ok(()) => exit::OK.into(),
+        Err(error) => {
+            eprintln!("mesh-agent: {error:#}");
+            exit::FAILURE.into()
+        }
+    }
+}
+
+fn start(args: RunArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    // The engine has this thread; the servers have two of their own, so that neither waits for the other.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(run::run(args))
+}

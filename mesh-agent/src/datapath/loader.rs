@@ -11,10 +11,12 @@ use mesh_common::abi::{MAPS, MapSpec};
 use thiserror::Error;
 
 use super::{
+    btf,
     hooks::{self, HOOKS},
     object,
     pins::{PinError, Pins},
 };
+use crate::sys::raw::Raw;
 
 /// Sizes of maps other than the default, by name.
 pub type MapSizes = BTreeMap<String, u32>;
@@ -79,6 +81,11 @@ pub fn load(pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
         if let Some(&size) = sizes.get(spec.name) {
             loader.map_max_entries(spec.name, size);
         }
+    }
+    let offsets = btf::tcp_offsets().map(Raw);
+    match &offsets {
+        Ok(offsets) => drop(loader.override_global("TCP_OFFSETS", offsets, true)),
+        Err(error) => tracing::warn!(%error, "live connections can't be listed"),
     }
     let mut ebpf = loader
         .load(object::bytes())

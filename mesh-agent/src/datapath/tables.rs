@@ -1,11 +1,10 @@
 //! The maps the agent writes, typed.
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use mesh_common::{
     abi::map,
     addr::Addr,
     config::Config,
-    counter::Counter,
     service::{Backend, Frontend, Member, ServiceInfo, Slot},
     tag::Tagged,
     workload::PodRef,
@@ -38,7 +37,6 @@ pub struct Tables {
     backends: Slots<Backend>,
     members: Hash<Member, u32>,
     config: Slots<Config>,
-    counters: PerCpuArray<MapData, u64>,
 }
 
 impl Tables {
@@ -47,7 +45,6 @@ impl Tables {
     /// # Errors
     /// The first map that is missing or can't be opened.
     pub fn open(pins: &Pins) -> Result<Self, TableError> {
-        let counters = open(pins, map::COUNTERS, Map::PerCpuArray)?;
         Ok(Self {
             pods: Hash::open(pins, map::PODS)?,
             workloads: Hash::open(pins, map::WORKLOADS)?,
@@ -57,10 +54,6 @@ impl Tables {
             backends: Slots::open(pins, map::BACKENDS)?,
             members: Hash::open(pins, map::MEMBERS)?,
             config: Slots::open(pins, map::CONFIG)?,
-            counters: PerCpuArray::try_from(counters).map_err(|source| TableError {
-                map: map::COUNTERS,
-                source,
-            })?,
         })
     }
 
@@ -148,22 +141,6 @@ impl Tables {
     /// The kernel's.
     pub fn set_config(&mut self, config: Config) -> Result<(), TableError> {
         self.config.set(0, config)
-    }
-
-    /// The node-wide counters, summed over all CPUs.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, TableError> {
-        let sum = |(counter, name)| {
-            let values = self.counters.get(&(counter as u32), 0);
-            let values = values.map_err(|source| TableError {
-                map: map::COUNTERS,
-                source,
-            })?;
-            Ok((name, values.iter().copied().fold(0, u64::wrapping_add)))
-        };
-        Counter::ALL.into_iter().map(sum).collect()
     }
 }
 
@@ -257,7 +234,11 @@ impl<V: Data> Slots<V> {
     }
 }
 
-fn open(pins: &Pins, name: &'static str, kind: impl FnOnce(MapData) -> Map) -> Result<Map, TableError> {
+pub(super) fn open(
+    pins: &Pins,
+    name: &'static str,
+    kind: impl FnOnce(MapData) -> Map,
+) -> Result<Map, TableError> {
     MapData::from_pin(pins.map(name))
         .map(kind)
         .map_err(|source| TableError { map: name, source })

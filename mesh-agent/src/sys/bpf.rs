@@ -87,6 +87,37 @@ pub fn link_create(
     new_fd(LINK_CREATE, &attr)
 }
 
+/// Makes an iterator over a map; pinned, it can be read like a file.
+///
+/// # Errors
+/// The kernel's: EPERM without `CAP_PERFMON`, EINVAL for another kind of map.
+pub fn map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// `BPF_TRACE_ITER`.
+    const TRACE_ITER: u32 = 28;
+    #[derive(Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        prog_fd: i32,
+        target_fd: i32,
+        attach_type: u32,
+        flags: u32,
+        iter_info: u64,
+        iter_info_len: u32,
+        padding: u32,
+    }
+    let info = map.as_raw_fd();
+    let attr = Attr {
+        prog_fd: program.as_raw_fd(),
+        target_fd: 0,
+        attach_type: TRACE_ITER,
+        flags: 0,
+        iter_info: (&raw const info).expose_provenance() as u64,
+        iter_info_len: 4,
+        padding: 0,
+    };
+    new_fd(LINK_CREATE, &attr)
+}
+
 /// Makes a link run another program from its next event on, without a gap.
 ///
 /// # Errors

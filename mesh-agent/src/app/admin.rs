@@ -1,0 +1,170 @@
+//! The admin interface: what only the agent knows, asked over a Unix socket.
+
+use std::convert::Infallible;
+
+use axum::{Json, Router, body::Body, extract::State, http::StatusCode, routing::get};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+
+use super::{engine::Engine, readiness::Readiness};
+use crate::{model::ledger, telemetry::task::Telemetry};
+
+/// A question, and where its answer goes.
+pub enum Ask {
+    /// What is going on?
+    Status(oneshot::Sender<Status>),
+    /// What do the tables hold that they should not, and the other way round?
+    Diff(oneshot::Sender<Result<Vec<Drift>, String>>),
+    /// Somebody watches the flows from now on.
+    Watch(oneshot::Sender<()>),
+}
+
+/// How the agent is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// What keeps it from being ready, each as `name: reason`.
+    pub pending: Vec<String>,
+    /// What is wrong with the manifests and the objects in them.
+    pub problems: Vec<String>,
+    /// Pods of this node without a network namespace, with the reason.
+    pub unassigned: Vec<String>,
+    /// What found no room in a table.
+    pub refusals: Vec<String>,
+}
+
+/// An entry that is not what it should be.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// The table.
+    pub table: String,
+    /// The key.
+    pub key: String,
+    /// What should be there.
+    pub expected: Option<String>,
+    /// What is there.
+    pub found: Option<String>,
+}
+
+/// Path of [`Status`].
+pub const STATUS: &str = "/v1/status";
+/// Path of the list of [`Drift`].
+pub const DIFF: &str = "/v1/diff";
+
+/// Path of the stream of flow records, one JSON object a line, from now on.
+pub const FLOWS: &str = "/v1/flows";
+
+#[derive(Clone)]
+struct Admin {
+    asks: mpsc::Sender<Ask>,
+    readiness: Readiness,
+    telemetry: Telemetry,
+}
+
+/// The interface.
+pub fn router(asks: mpsc::Sender<Ask>, readiness: Readiness, telemetry: Telemetry) -> Router {
+    let admin = Admin {
+        asks,
+        readiness,
+        telemetry,
+    };
+    Router::new()
+        .route(STATUS, get(status))
+        .route(DIFF, get(diff))
+        .route(FLOWS, get(flows))
+        .with_state(admin)
+}
+
+/// Answers a question, on the engine's own task.
+pub fn answer(ask: Ask, engine: &mut Engine, problems: &[String]) {
+    // Who asked may have gone meanwhile; then nobody misses the answer.
+    match ask {
+        Ask::Status(reply) => drop(reply.send(describe(engine, problems))),
+        Ask::Diff(reply) => drop(reply.send(compare(engine))),
+        Ask::Watch(reply) => {
+            engine.set_watched(true);
+            let _watcher_is_gone = reply.send(());
+        }
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> Result<Json<Status>, (StatusCode, String)> {
+    let mut status = ask(&admin, Ask::Status).await?;
+    status.pending = admin
+        .readiness
+        .pending()
+        .iter()
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect();
+    Ok(Json(status))
+}
+
+async fn diff(State(admin): State<Admin>) -> Result<Json<Vec<Drift>>, (StatusCode, String)> {
+    let drift = ask(&admin, Ask::Diff).await?;
+    drift
+        .map(Json)
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+/// Streams until the watcher goes. A watcher that is too slow misses records and is told how many.
+async fn flows(State(admin): State<Admin>) -> Result<Body, (StatusCode, String)> {
+    let watch = admin.telemetry.watch();
+    // The kernel tells of opened connections only while somebody watches.
+    let (reply, answer) = oneshot::channel();
+    admin.asks.send(Ask::Watch(reply)).await.map_err(|_| ending())?;
+    answer.await.map_err(|_| ending())?;
+    let lines = futures_util::stream::unfold(watch, |mut watch| async {
+        let line = match watch.recv().await {
+            Ok(record) => serde_json::to_string(&*record).unwrap_or_default(),
+            Err(RecvError::Lagged(lost)) => format!("{{\"event\":\"lost\",\"count\":{lost}}}"),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((Ok::<_, Infallible>(line + "\n"), watch))
+    });
+    Ok(Body::from_stream(lines))
+}
+
+fn ending() -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending".to_owned())
+}
+
+async fn ask<T>(
+    admin: &Admin,
+    ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Result<T, (StatusCode, String)> {
+    let (reply, answer) = oneshot::channel();
+    admin.asks.send(ask(reply)).await.map_err(|_| ending())?;
+    answer.await.map_err(|_| ending())
+}
+
+fn describe(engine: &Engine, problems: &[String]) -> Status {
+    let objects = engine.cluster().problems().map(|problem| problem.to_string());
+    let unassigned = engine.assignment().unassigned.iter();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        pending: Vec::new(),
+        problems: problems.iter().cloned().chain(objects).collect(),
+        unassigned: unassigned.map(|(pod, why)| format!("{pod}: {why}")).collect(),
+        refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
+    }
+}
+
+fn compare(engine: &mut Engine) -> Result<Vec<Drift>, String> {
+    let observed = engine.tables().observe().map_err(|error| error.to_string())?;
+    let drift = ledger::diff(&engine.ledger().expected(), &observed);
+    Ok(drift
+        .into_iter()
+        .map(|drift| Drift {
+            table: drift.table.to_owned(),
+            key: drift.key,
+            expected: drift.expected,
+            found: drift.found,
+        })
+        .collect())
+}

@@ -1,0 +1,268 @@
+//! From events to writes: the one place that changes the tables.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mesh_common::{
+    abi::ABI_VERSION,
+    config::{Config, flag},
+};
+
+use crate::{
+    datapath::tables::{TableError, Tables},
+    model::{
+        cluster::{Cluster, Dirty, Event},
+        desired::PodKey,
+        ledger::{Capacity, Ledger, Plan},
+    },
+    pods::{
+        assign::{self, Assignment, Candidate},
+        discover,
+    },
+    sys::clock,
+};
+
+/// Keeps the tables equal to the cluster.
+pub struct Engine {
+    cluster: Cluster,
+    ledger: Ledger,
+    tables: Tables,
+    assignment: Assignment,
+    netns_dir: PathBuf,
+    /// What must be planned again after the tables were read back.
+    again: Dirty,
+}
+
+impl Engine {
+    /// Starts from what the tables hold, which may be a previous agent's work.
+    ///
+    /// # Errors
+    /// Where the tables can't be read.
+    pub fn adopt(
+        cluster: Cluster,
+        tables: Tables,
+        capacity: Capacity,
+        netns_dir: &Path,
+    ) -> Result<Self, TableError> {
+        let config = tables.config()?;
+        let ledger = if config.abi == 0 {
+            // Freshly made, read by nobody yet.
+            Ledger::new(capacity)
+        } else {
+            Ledger::adopt(
+                &tables.observe()?,
+                capacity,
+                Duration::from_nanos(config.written_ns),
+            )
+        };
+        Ok(Self {
+            cluster,
+            ledger,
+            tables,
+            assignment: Assignment::default(),
+            netns_dir: netns_dir.to_path_buf(),
+            again: Dirty::default(),
+        })
+    }
+
+    /// Takes in what changed, and changes the tables as it wants.
+    pub fn apply(&mut self, events: Vec<Event>) {
+        let mut dirty = Dirty::default();
+        for event in events {
+            dirty.merge(self.cluster.apply(event));
+        }
+        if !dirty.pods.is_empty() {
+            dirty.pods.extend(self.find_namespaces());
+        }
+        self.plan(&dirty);
+    }
+
+    /// Looks at the network namespaces again; returns whether some pod still has none.
+    pub fn rescan(&mut self) -> bool {
+        let pods = self.find_namespaces();
+        self.plan(&Dirty {
+            pods,
+            ..Dirty::default()
+        });
+        !self.assignment.unassigned.is_empty()
+    }
+
+    /// Removes what a previous agent wrote and nobody wants any more; to be called once everything was seen.
+    pub fn retire(&mut self) {
+        let now = clock::monotonic();
+        let plan = self.ledger.retire_unclaimed(now);
+        if let Err(error) = self.carry_out(&plan) {
+            self.start_over(&error);
+        }
+    }
+
+    /// Tries again what found no room, or could not be written.
+    pub fn retry(&mut self) {
+        let now = clock::monotonic();
+        let mut dirty = std::mem::take(&mut self.again);
+        dirty.services.extend(self.ledger.refused_services(now));
+        dirty.pods.extend(self.ledger.refused_workloads(now));
+        self.plan(&dirty);
+    }
+
+    /// Marks the tables as filled by this version, once more.
+    ///
+    /// # Errors
+    /// Where they can't be written.
+    pub fn stamp(&mut self) -> Result<(), TableError> {
+        let config = self.tables.config()?;
+        self.tables.set_config(Config {
+            abi: ABI_VERSION,
+            generation: config.generation + 1,
+            ..config
+        })
+    }
+
+    /// Says whether somebody watches the flows live.
+    pub fn set_watched(&mut self, watched: bool) {
+        let set = self.tables.config().and_then(|config| {
+            let rest = config.flags & !flag::WATCHED;
+            let flags = if watched { rest | flag::WATCHED } else { rest };
+            if flags == config.flags {
+                Ok(())
+            } else {
+                self.tables.set_config(Config { flags, ..config })
+            }
+        });
+        if let Err(error) = set {
+            tracing::warn!(%error, "opened connections may be missing in the flows");
+        }
+    }
+
+    /// What is known of the cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Who has which id and slot.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The tables.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
+    /// Which pod has which network namespace.
+    #[must_use]
+    pub fn assignment(&self) -> &Assignment {
+        &self.assignment
+    }
+
+    /// Ties pods to namespaces anew; returns the pods for which that changed something.
+    fn find_namespaces(&mut self) -> BTreeSet<PodKey> {
+        let candidates: Vec<Candidate> = self
+            .cluster
+            .local_enrolled()
+            .map(|pod| Candidate {
+                pod: pod.key.clone(),
+                addresses: pod.addresses,
+                annotation: pod.netns.map(ToOwned::to_owned),
+            })
+            .collect();
+        let mut namespaces = match discover::scan(&self.netns_dir) {
+            Ok(namespaces) => namespaces,
+            Err(error) if candidates.is_empty() => {
+                tracing::debug!(dir = %self.netns_dir.display(), %error, "no network namespaces");
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::warn!(dir = %self.netns_dir.display(), %error, "the network namespaces can't be listed");
+                return BTreeSet::new();
+            }
+        };
+        for path in candidates
+            .iter()
+            .filter_map(|pod| pod.annotation.as_ref())
+            .map(|name| self.netns_dir.join(name))
+        {
+            if namespaces.iter().all(|namespace| namespace.path != path) {
+                namespaces.extend(discover::look(&path));
+            }
+        }
+        let next = assign::assign(&candidates, &namespaces, &self.netns_dir);
+        for (pod, reason) in &next.unassigned {
+            if self.assignment.unassigned.get(pod) != Some(reason) {
+                tracing::info!(%pod, %reason, "pod without a network namespace");
+            }
+        }
+        let changed = changed_keys(&self.assignment.cookies, &next.cookies);
+        self.assignment = next;
+        changed
+    }
+
+    fn plan(&mut self, dirty: &Dirty) {
+        let now = clock::monotonic();
+        for pod in &dirty.pods {
+            let mut workload = self.cluster.workload(pod);
+            if let Some(workload) = &mut workload {
+                workload.netns = self.assignment.cookies.get(pod).copied();
+            }
+            let plan = self.ledger.plan_workload(pod, workload.as_ref(), now);
+            if let Err(error) = self.carry_out(&plan) {
+                return self.start_over(&error);
+            }
+        }
+        for service in &dirty.services {
+            let ports = self.cluster.service(service);
+            let plan = self.ledger.plan_service(service, ports.as_ref(), now);
+            if let Err(error) = self.carry_out(&plan) {
+                return self.start_over(&error);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, plan: &Plan) -> Result<(), TableError> {
+        for refusal in &plan.refusals {
+            tracing::warn!(%refusal, "not written");
+        }
+        if plan.ops.is_empty() {
+            return Ok(());
+        }
+        let written_ns = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        self.tables.set_config(Config {
+            written_ns,
+            ..self.tables.config()?
+        })?;
+        plan.ops.iter().try_for_each(|op| self.tables.apply(op))
+    }
+
+    /// A write failed half way: believe the tables and nothing else, and plan everything again soon.
+    fn start_over(&mut self, error: &TableError) {
+        tracing::error!(%error, "a table can't be written; reading all of them back");
+        let now = clock::monotonic();
+        self.again = Dirty {
+            services: self.cluster.services().cloned().collect(),
+            pods: self.cluster.pods().cloned().collect(),
+        };
+        match self.tables.observe() {
+            Ok(observed) => self.ledger = Ledger::readopt(&observed, now, &self.ledger),
+            Err(error) => tracing::error!(%error, "the tables can't be read either"),
+        }
+    }
+}
+
+/// Keys whose value is not the same in both.
+fn changed_keys<K: Ord + Clone, V: PartialEq>(
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+) -> BTreeSet<K> {
+    let differs = |key: &&K| before.get(*key) != after.get(*key);
+    before
+        .keys()
+        .chain(after.keys())
+        .filter(differs)
+        .cloned()
+        .collect()
+}

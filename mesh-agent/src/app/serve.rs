@@ -1,0 +1,81 @@
+//! HTTP: readiness and metrics on TCP, the admin interface on a Unix socket.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::readiness::Readiness;
+use crate::telemetry::task::Telemetry;
+
+/// `/readyz`, which names what is pending, and `/healthz`.
+pub fn readiness(readiness: Readiness) -> Router {
+    let ready = move || async move {
+        let pending = readiness.pending();
+        if pending.is_empty() {
+            return (StatusCode::OK, "ready\n".to_owned());
+        }
+        let lines = pending.iter().map(|(name, why)| format!("{name}: {why}\n"));
+        (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+    };
+    Router::new()
+        .route("/readyz", get(ready))
+        .route("/healthz", get(|| async { "ok\n" }))
+}
+
+/// `/metrics`.
+pub fn metrics(telemetry: Telemetry) -> Router {
+    /// `Content-Type` of OpenMetrics 1.0 text.
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let scrape = move || async move {
+        match telemetry.scrape().await {
+            Some(text) => (StatusCode::OK, [(CONTENT_TYPE, OPEN_METRICS)], text),
+            None => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                [(CONTENT_TYPE, "text/plain")],
+                "ending\n".to_owned(),
+            ),
+        }
+    };
+    Router::new().route("/metrics", get(scrape))
+}
+
+/// Listens on an address; where the host has no IPv6, on the same port of every IPv4 address.
+///
+/// # Errors
+/// The system's, with the address.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if address.ip().is_unspecified() && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
+}
+
+/// Listens on the admin socket, for root only. The lock of the runtime directory is held, so whatever is
+/// there is left from an agent that died.
+///
+/// # Errors
+/// The system's, with the path.
+pub fn listen_admin(path: &Path) -> io::Result<UnixListener> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("admin socket {}: {error}", path.display()));
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(named)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(named)?;
+    Ok(listener)
+}

@@ -1,0 +1,91 @@
+//! The list of live connections: an iterator pinned beside the maps, read like a file.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::fd::AsFd,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfError,
+    maps::MapError,
+    programs::{Program, ProgramError},
+};
+use mesh_common::{abi::map, flow::LiveFlow};
+use thiserror::Error;
+use zerocopy::FromBytes;
+
+use super::pins::Pins;
+use crate::sys::bpf;
+
+/// Name of the program and of its pin.
+pub const PROGRAM: &str = "mesh_list";
+/// The kind of iterator, as `bpf_iter_...` in the kernel.
+const KIND: &str = "bpf_sk_storage_map";
+
+/// Why live connections can't be listed.
+#[derive(Debug, Error)]
+pub enum ListingError {
+    /// The kernel's types can't be read.
+    #[error(transparent)]
+    Types(#[from] EbpfError),
+    /// The kernel refused the program.
+    #[error("loading the program {PROGRAM}: {0} (it needs CAP_PERFMON, and no lockdown=confidentiality)")]
+    Program(#[from] ProgramError),
+    /// The socket storage is not there.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The iterator can't be made, pinned or read.
+    #[error("the list of connections at {path}: {source}")]
+    Io {
+        /// The pin.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Loads the iterator and pins it, in place of a previous agent's.
+///
+/// # Errors
+/// Where the kernel refuses; everything but the list of live connections works without it.
+pub fn install(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), ListingError> {
+    let types = Btf::from_sys_fs().map_err(|error| ListingError::Types(EbpfError::BtfError(error)))?;
+    let Some(Program::Iter(program)) = ebpf.program_mut(PROGRAM) else {
+        return Err(ProgramError::UnexpectedProgramType.into());
+    };
+    program.load(KIND, &types)?;
+    let storage = aya::maps::MapData::from_pin(pins.map(map::SOCK_STATE))?;
+    let (path, fresh) = (pins.link(PROGRAM), pins.link("mesh_list_new"));
+    let failed = |source| ListingError::Io {
+        path: path.display().to_string(),
+        source,
+    };
+    let link = bpf::map_iterator(program.fd()?.as_fd(), storage.fd().as_fd()).map_err(failed)?;
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    bpf::pin(link.as_fd(), &fresh).map_err(failed)?;
+    fs::rename(&fresh, &path).map_err(failed)
+}
+
+/// Every connection that lives now.
+///
+/// # Errors
+/// Where the pin is missing or the kernel refuses.
+pub fn read(pins: &Pins) -> Result<Vec<LiveFlow>, ListingError> {
+    let path = pins.link(PROGRAM);
+    let failed = |source| ListingError::Io {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|mut list| list.read_to_end(&mut bytes))
+        .map_err(failed)?;
+    let records = bytes.chunks_exact(size_of::<LiveFlow>());
+    Ok(records
+        .filter_map(|record| LiveFlow::read_from_bytes(record).ok())
+        .collect())
+}

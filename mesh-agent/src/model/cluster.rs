@@ -1,0 +1,165 @@
+//! All that is known of the cluster, kept so that a change costs what it touches.
+//!
+//! What comes out depends on the objects alone, never on the order they came in: a Service may be seen
+//! before its slices, a slice before the pods it names.
+
+use std::collections::BTreeMap;
+
+use mesh_common::addr::Addr;
+
+use crate::model::desired::{ObjectName, PodKey, ServicePorts, Workload};
+use crate::model::object::{Fault, Invalid, Namespace, ObjectRef, Pod};
+
+mod candidates;
+mod change;
+mod choice;
+mod event;
+mod groups;
+mod pair;
+mod pods;
+mod ports;
+mod services;
+mod slices;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Dirty, Event};
+
+/// The objects of a cluster, seen from one node.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    node: String,
+    unbound_is_local: bool,
+    zone: Option<String>,
+    namespaces: BTreeMap<String, Namespace>,
+    pods: pods::Pods,
+    services: services::Services,
+    slices: slices::Slices,
+    doubts: BTreeMap<ObjectRef, Vec<Invalid>>,
+}
+
+/// A pod of this node that is in the mesh.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalPod<'a> {
+    /// Which pod.
+    pub key: &'a PodKey,
+    /// Its addresses, first the primary one.
+    pub addresses: Vec<Addr>,
+    /// Path or name of its network namespace, where a manifest gives it.
+    pub netns: Option<&'a str>,
+}
+
+impl Cluster {
+    /// An empty cluster, seen from a node.
+    #[must_use]
+    pub fn new(node: impl Into<String>) -> Self {
+        Self {
+            node: node.into(),
+            ..Self::default()
+        }
+    }
+
+    /// An empty cluster that manifests describe: a pod that is bound to no node runs on this one.
+    #[must_use]
+    pub fn for_manifests(node: impl Into<String>) -> Self {
+        Self {
+            unbound_is_local: true,
+            ..Self::new(node)
+        }
+    }
+
+    /// Takes in a change and says what it may have touched.
+    pub fn apply(&mut self, event: Event) -> Dirty {
+        self.change(event)
+    }
+
+    /// What the kernel should know of a Service; `None` where there is no such Service. One that nobody
+    /// can dial has no ports.
+    #[must_use]
+    pub fn service(&self, name: &ObjectName) -> Option<ServicePorts> {
+        self.services.get(name).map(|service| self.ports(service))
+    }
+
+    /// What the kernel should know of a pod; `None` where there is no such pod, it has ended, or it has no
+    /// network of its own. Its namespace is for the caller to find.
+    #[must_use]
+    pub fn workload(&self, key: &PodKey) -> Option<Workload> {
+        let pod = self.pods.get(&key.object).filter(|pod| pod.key == *key)?;
+        pod.is_workload().then(|| Workload {
+            addresses: self.pods.own_addresses(pod),
+            local: self.is_local(pod),
+            enrolled: self.is_enrolled(pod),
+            netns: None,
+        })
+    }
+
+    /// What a pod says of itself; `None` where there is no such pod (any more).
+    #[must_use]
+    pub fn pod(&self, key: &PodKey) -> Option<&Pod> {
+        self.pods.get(&key.object).filter(|pod| pod.key == *key)
+    }
+
+    /// The names of all Services.
+    pub fn services(&self) -> impl Iterator<Item = &ObjectName> {
+        self.services.names()
+    }
+
+    /// All pods that have a [`Self::workload`].
+    pub fn pods(&self) -> impl Iterator<Item = &PodKey> {
+        self.pods
+            .all()
+            .filter(|pod| pod.is_workload())
+            .map(|pod| &pod.key)
+    }
+
+    /// The pods of this node that are in the mesh, whose network namespaces must be found.
+    pub fn local_enrolled(&self) -> impl Iterator<Item = LocalPod<'_>> {
+        let pods = self.pods.all().filter(|pod| pod.is_workload());
+        pods.filter(|pod| self.is_local(pod) && self.is_enrolled(pod))
+            .map(|pod| self.local_pod(pod))
+    }
+
+    /// One of [`Self::local_enrolled`].
+    #[must_use]
+    pub fn local_enrolled_pod(&self, key: &PodKey) -> Option<LocalPod<'_>> {
+        let pod = self.pods.get(&key.object).filter(|pod| pod.key == *key)?;
+        let ours = pod.is_workload() && self.is_local(pod) && self.is_enrolled(pod);
+        ours.then(|| self.local_pod(pod))
+    }
+
+    /// What users should know about their objects now: settings that mean nothing, and addresses that two
+    /// pods claim.
+    pub fn problems(&self) -> impl Iterator<Item = Invalid> {
+        let contested = self.pods.contested().map(|(addr, pod, owner)| Invalid {
+            object: pod.reference(),
+            field: "status.podIPs".to_owned(),
+            fault: Fault::AddressTaken {
+                address: addr.to_string(),
+                by: owner.object.to_string(),
+            },
+        });
+        self.doubts.values().flatten().cloned().chain(contested)
+    }
+
+    fn local_pod<'a>(&'a self, pod: &'a Pod) -> LocalPod<'a> {
+        LocalPod {
+            key: &pod.key,
+            addresses: self.pods.own_addresses(pod),
+            netns: pod.netns.as_deref(),
+        }
+    }
+
+    fn is_local(&self, pod: &Pod) -> bool {
+        match &pod.node {
+            Some(node) => *node == self.node,
+            None => self.unbound_is_local,
+        }
+    }
+
+    fn is_enrolled(&self, pod: &Pod) -> bool {
+        let namespace = || self.namespaces.get(&pod.key.object.namespace);
+        let inherited = || namespace().and_then(|namespace| namespace.dataplane.value());
+        let enrolled = pod.dataplane.value().or_else(inherited);
+        enrolled.unwrap_or(false)
+    }
+}

@@ -1,0 +1,162 @@
+//! Takes in changes, and says what each may have touched.
+
+use std::collections::BTreeSet;
+
+use mesh_common::addr::Addr;
+
+use super::{Cluster, Dirty, Event};
+use crate::model::desired::{ObjectName, PodKey};
+use crate::model::object::{EndpointSlice, Namespace, Node, Object, ObjectRef, Pod, Service};
+
+impl Cluster {
+    pub(super) fn change(&mut self, event: Event) -> Dirty {
+        match event {
+            Event::Upsert(object) => {
+                self.doubt(object.reference(), Some(&object));
+                match object {
+                    Object::Namespace(it) => self.set_namespace(&it.name.clone(), Some(it)),
+                    Object::Node(it) => self.set_node(&it.name.clone(), Some(it)),
+                    Object::Pod(it) => self.set_pod(&it.key.object.clone(), Some(it)),
+                    Object::Service(it) => self.set_service(&it.name.clone(), Some(it)),
+                    Object::EndpointSlice(it) => self.set_slice(&it.name.clone(), Some(it)),
+                }
+            }
+            Event::Delete(reference) => {
+                self.doubt(reference.clone(), None);
+                match reference {
+                    ObjectRef::Namespace(name) => self.set_namespace(&name, None),
+                    ObjectRef::Node(name) => self.set_node(&name, None),
+                    ObjectRef::Pod(name) => self.set_pod(&name, None),
+                    ObjectRef::Service(name) => self.set_service(&name, None),
+                    ObjectRef::EndpointSlice(name) => self.set_slice(&name, None),
+                }
+            }
+        }
+    }
+
+    fn doubt(&mut self, reference: ObjectRef, object: Option<&Object>) {
+        match object.map(Object::doubtful).unwrap_or_default() {
+            none if none.is_empty() => drop(self.doubts.remove(&reference)),
+            some => drop(self.doubts.insert(reference, some)),
+        }
+    }
+
+    fn set_namespace(&mut self, name: &str, namespace: Option<Namespace>) -> Dirty {
+        let value = |it: Option<&Namespace>| it.and_then(|it| it.dataplane.value());
+        let same = value(self.namespaces.get(name)) == value(namespace.as_ref());
+        match namespace {
+            Some(namespace) => drop(self.namespaces.insert(name.to_owned(), namespace)),
+            None => drop(self.namespaces.remove(name)),
+        }
+        if same {
+            return Dirty::default();
+        }
+        Dirty {
+            pods: workload_keys(self.pods.in_namespace(name)).collect(),
+            services: BTreeSet::new(),
+        }
+    }
+
+    /// Of a node only the zone matters, of the nodes only our own.
+    fn set_node(&mut self, name: &str, node: Option<Node>) -> Dirty {
+        if name != self.node {
+            return Dirty::default();
+        }
+        let zone = node.and_then(|node| node.zone);
+        if self.zone == zone {
+            return Dirty::default();
+        }
+        self.zone = zone;
+        Dirty {
+            services: self.slices.services().cloned().collect(),
+            pods: BTreeSet::new(),
+        }
+    }
+
+    fn set_service(&mut self, name: &ObjectName, service: Option<Service>) -> Dirty {
+        if self.services.get(name) == service.as_ref() {
+            return Dirty::default();
+        }
+        self.services.replace(name, service);
+        Dirty {
+            services: BTreeSet::from([name.clone()]),
+            pods: BTreeSet::new(),
+        }
+    }
+
+    fn set_slice(&mut self, name: &ObjectName, slice: Option<EndpointSlice>) -> Dirty {
+        let old = self.slices.get(name);
+        if old == slice.as_ref() {
+            return Dirty::default();
+        }
+        let services = [old, slice.as_ref()].into_iter().flatten();
+        let services = services.filter_map(|it| it.service.clone()).collect();
+        self.slices.replace(name, slice);
+        Dirty {
+            services,
+            pods: BTreeSet::new(),
+        }
+    }
+
+    fn set_pod(&mut self, name: &ObjectName, pod: Option<Pod>) -> Dirty {
+        let old = self.pods.get(name);
+        if old == pod.as_ref() {
+            return Dirty::default();
+        }
+        // Most changes of a pod are of its readiness, which slices repeat: they are for the slice to tell.
+        let moved = match (old, &pod) {
+            (Some(old), Some(new)) => whereabouts(old) != whereabouts(new),
+            _ => true,
+        };
+        let both = || old.into_iter().chain(&pod);
+        let addresses: BTreeSet<Addr> = both().flat_map(|pod| pod.addresses.iter().copied()).collect();
+
+        let mut dirty = Dirty {
+            pods: both().map(|pod| pod.key.clone()).collect(),
+            services: both().flat_map(|pod| self.deriving_from(pod)).collect(),
+        };
+        if moved {
+            self.claims_change(&addresses, &mut dirty);
+            dirty.services.extend(self.slices.services_naming(name).cloned());
+        }
+        self.pods.replace(name, pod);
+        dirty
+    }
+
+    /// The Services that derive their endpoints from a pod.
+    fn deriving_from(&self, pod: &Pod) -> impl Iterator<Item = ObjectName> {
+        let services = self.services.selecting(pod);
+        services
+            .filter(|service| !self.slices.has(&service.name))
+            .map(|service| service.name.clone())
+    }
+
+    /// Whom it concerns when addresses change hands: other pods that claim them, what derives from those,
+    /// and the Services that have them for endpoints.
+    fn claims_change(&self, addresses: &BTreeSet<Addr>, dirty: &mut Dirty) {
+        for addr in addresses {
+            for pod in self.pods.claimants(addr) {
+                dirty.pods.insert(pod.key.clone());
+                dirty.services.extend(self.deriving_from(pod));
+            }
+            dirty.services.extend(self.slices.services_at(addr).cloned());
+        }
+    }
+}
+
+/// What others see of a pod, besides whether it is ready.
+fn whereabouts(pod: &Pod) -> impl PartialEq {
+    (
+        pod.key.clone(),
+        pod.has_uid,
+        pod.is_workload(),
+        pod.addresses.clone(),
+        pod.node.clone(),
+        pod.is_ending(),
+        pod.created,
+    )
+}
+
+fn workload_keys<'a>(pods: impl Iterator<Item = &'a Pod>) -> impl Iterator<Item = PodKey> {
+    pods.filter(|pod| pod.is_workload()).map(|pod| pod.key.clone())
+}

@@ -1,0 +1,59 @@
+//! The Services of the cluster, and which of them look for which pods.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::groups::Groups;
+use super::pair::{Pair, rarest};
+use crate::model::desired::ObjectName;
+use crate::model::object::{Pod, Service};
+
+/// All Services.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Services {
+    all: BTreeMap<Arc<ObjectName>, Service>,
+    by_label: Groups<Pair, Arc<ObjectName>>,
+    /// The one label of its selector that a Service is found by.
+    found_by: HashMap<Arc<ObjectName>, Pair>,
+}
+
+impl Services {
+    pub(super) fn get(&self, name: &ObjectName) -> Option<&Service> {
+        self.all.get(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.all.keys().map(AsRef::as_ref)
+    }
+
+    /// The Services that select a pod and that anybody can dial.
+    pub(super) fn selecting(&self, pod: &Pod) -> impl Iterator<Item = &Service> {
+        let pairs = Pair::all(&pod.key.object.namespace, &pod.labels);
+        let names = pairs.flat_map(|pair| self.by_label.get(&pair).collect::<Vec<_>>());
+        let services = names.filter_map(|name| self.all.get(name));
+        services.filter(|service| service.selects(&pod.labels))
+    }
+
+    /// Puts a Service in the place of the one of that name, or removes it.
+    pub(super) fn replace(&mut self, name: &ObjectName, service: Option<Service>) {
+        self.all.remove(name);
+        if let Some((name, pair)) = self.found_by.remove_entry(name) {
+            self.by_label.remove(&pair, &name);
+        }
+        if let Some(service) = service {
+            let name = Arc::new(name.clone());
+            self.index(&name, &service);
+            self.all.insert(name, service);
+        }
+    }
+
+    fn index(&mut self, name: &Arc<ObjectName>, service: &Service) {
+        if service.addresses.is_empty() {
+            return;
+        }
+        if let Some(pair) = rarest(&name.namespace, &service.selector, &self.by_label) {
+            self.found_by.insert(name.clone(), pair.clone());
+            self.by_label.insert(pair, name.clone());
+        }
+    }
+}

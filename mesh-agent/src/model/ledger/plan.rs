@@ -1,0 +1,44 @@
+//! The outcome of planning: writes in the order that keeps every reader right.
+
+use super::refusal::Refusal;
+use crate::model::op::Op;
+
+/// What to write for one object, and what of it is refused.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Plan {
+    /// The writes. Carry them out in this order; if one fails, stop and adopt the tables again.
+    pub ops: Vec<Op>,
+    /// What is left out.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Plan {
+    /// Whether the kernel already holds all of it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.refusals.is_empty()
+    }
+
+    /// From writes in any order.
+    pub(super) fn new(mut ops: Vec<Op>, refusals: Vec<Refusal>) -> Self {
+        ops.sort_by_key(rank);
+        Self { ops, refusals }
+    }
+}
+
+/// Whatever is pointed at is written before what points at it, and removed after it.
+const fn rank(op: &Op) -> u8 {
+    match op {
+        Op::RemovePod(_) => 0,
+        Op::SetWorkload { .. } => 1,
+        Op::SetPod { .. } => 2,
+        Op::RemoveWorkload(_) => 3,
+        Op::SetBackend { .. } => 4,
+        Op::AddMember(_) => 5,
+        Op::SetSlots { .. } => 6,
+        Op::SetServiceInfo { .. } => 7,
+        Op::SetFrontend { .. } => 8,
+        Op::RemoveFrontend(_) => 9,
+        Op::RemoveMember(_) => 10,
+    }
+}

@@ -1,0 +1,154 @@
+//! Planning a pod.
+
+use std::time::Duration;
+
+use mesh_common::addr::Addr;
+
+use super::Ledger;
+use super::capacity::Table;
+use super::claims::LetGo;
+use super::draft::Draft;
+use super::ids::NoId;
+use super::plan::Plan;
+use super::refusal::{Object, Part, Reason};
+use super::refused::remember;
+use super::workloads::{Held, Wanted};
+use crate::model::desired::{PodKey, Workload};
+use crate::model::op::Op;
+
+impl Ledger {
+    /// The writes after which the kernel holds just this of a pod; `None` where the pod is gone.
+    ///
+    /// Where several pods have the same address, the one that got it last has it.
+    pub fn plan_workload(&mut self, pod: &PodKey, workload: Option<&Workload>, now: Duration) -> Plan {
+        let mut draft = Draft::new(Object::Pod(pod.clone()));
+        let former = self.workloads.pods.remove(pod).unwrap_or_default();
+        let mut wanted = workload.map(Wanted::of).unwrap_or_default();
+
+        self.let_go_of_netns(&former, &wanted, &mut draft);
+        self.fit(&mut wanted, &mut draft);
+        let id = self.workload_id(pod, &wanted, &former, &mut draft, now);
+        if id != 0 {
+            self.claim(&wanted, id, &mut draft, now);
+        }
+        self.let_go_of_addresses(&former, &wanted, &mut draft);
+        if former.id != 0 {
+            self.endpoints.pods.release(former.id, now);
+        }
+        if id != 0 {
+            let Wanted { addresses, netns, .. } = wanted;
+            let held = Held { id, addresses, netns };
+            self.workloads.pods.insert(pod.clone(), held);
+        }
+        remember(&mut self.refused.pods, pod, &draft.refusals);
+        draft.finish()
+    }
+
+    /// Removes the entries of pods that nobody has claimed.
+    pub(super) fn retire_workloads(&mut self, now: Duration) -> Vec<Op> {
+        let netns = self.workloads.netns.retire();
+        let addresses = self.workloads.addresses.retire();
+        for &id in netns.values().chain(addresses.values()) {
+            self.endpoints.pods.release(id, now);
+        }
+        self.endpoints.pods.hints.forget_pods();
+        let pods = netns.into_keys().map(Op::RemovePod);
+        pods.chain(addresses.into_keys().map(Op::RemoveWorkload))
+            .collect()
+    }
+
+    /// Cuts down what is wanted to what there is room for: entries there are need none.
+    fn fit(&self, wanted: &mut Wanted, draft: &mut Draft) {
+        let table = &self.workloads.addresses;
+        let new = wanted
+            .addresses
+            .iter()
+            .filter(|addr| !table.contains(addr))
+            .count();
+        let needed = u32::try_from(new).unwrap_or(u32::MAX);
+        let room = self.room(Table::Workloads);
+        if needed > room {
+            wanted.addresses.retain(|addr| table.contains(addr));
+            // Its sockets belong to the mesh only once its peers know its addresses.
+            wanted.netns = wanted
+                .netns
+                .filter(|cookie| self.workloads.netns.contains(cookie));
+            let reason = self.full(Table::Workloads, needed, room, 0);
+            draft.refuse(Part::Addresses, reason, !wanted.addresses.is_empty());
+        }
+        if let Some(cookie) = wanted.netns
+            && !self.workloads.netns.contains(&cookie)
+            && self.room(Table::Pods) == 0
+        {
+            let reason = self.full(Table::Pods, 1, 0, 0);
+            draft.refuse(Part::Netns(cookie), reason, false);
+            wanted.netns = None;
+        }
+    }
+
+    /// The workload id of a pod that has anything to write, with a reference to it; else 0.
+    fn workload_id(
+        &mut self,
+        pod: &PodKey,
+        wanted: &Wanted,
+        former: &Held,
+        draft: &mut Draft,
+        now: Duration,
+    ) -> u32 {
+        if wanted.addresses.is_empty() && wanted.netns.is_none() {
+            return 0;
+        }
+        let pods = &mut self.endpoints.pods;
+        match pods.take_for_workload(pod, &wanted.addresses, wanted.netns, now) {
+            Ok(id) => id,
+            Err(NoId) => {
+                draft.refuse(Part::Addresses, Reason::NoWorkloadId, former.id != 0);
+                0
+            }
+        }
+    }
+
+    fn claim(&mut self, wanted: &Wanted, id: u32, draft: &mut Draft, now: Duration) {
+        for &addr in &wanted.addresses {
+            let value = wanted.address_entry(&addr, id);
+            let claimed = self.workloads.addresses.claim(addr, id, value);
+            let write = claimed.write.map(|value| Op::SetWorkload { addr, value });
+            draft.ops.extend(write);
+            self.endpoints.pods.release(claimed.displaced.unwrap_or(0), now);
+        }
+        if let Some(netns) = wanted.netns {
+            let claimed = self
+                .workloads
+                .netns
+                .claim(netns, id, wanted.netns_entry(netns, id));
+            let write = claimed.write.map(|pod| Op::SetPod { netns, pod });
+            draft.ops.extend(write);
+            self.endpoints.pods.release(claimed.displaced.unwrap_or(0), now);
+        }
+    }
+
+    fn let_go_of_netns(&mut self, former: &Held, wanted: &Wanted, draft: &mut Draft) {
+        let Some(netns) = former.netns.filter(|_| former.netns != wanted.netns) else {
+            return;
+        };
+        draft
+            .ops
+            .extend(match self.workloads.netns.let_go(netns, former.id) {
+                LetGo::Nothing => None,
+                LetGo::HandBack(pod) => Some(Op::SetPod { netns, pod }),
+                LetGo::Remove => Some(Op::RemovePod(netns)),
+            });
+    }
+
+    fn let_go_of_addresses(&mut self, former: &Held, wanted: &Wanted, draft: &mut Draft) {
+        let gone = |addr: &&Addr| !wanted.addresses.contains(addr);
+        for &addr in former.addresses.iter().filter(gone) {
+            let op = match self.workloads.addresses.let_go(addr, former.id) {
+                LetGo::Nothing => None,
+                LetGo::HandBack(value) => Some(Op::SetWorkload { addr, value }),
+                LetGo::Remove => Some(Op::RemoveWorkload(addr)),
+            };
+            draft.ops.extend(op);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The pods the kernel knows: all of the cluster by address, those of this node by network namespace.
+
+use std::collections::HashMap;
+
+use mesh_common::addr::Addr;
+use mesh_common::tag::{Tagged, hash_addr};
+use mesh_common::workload::{PodRef, flag, hash_cookie};
+
+use super::claims::Claims;
+use crate::model::desired::{PodKey, Workload};
+
+/// The tables of pods.
+#[derive(Clone, Debug)]
+pub(super) struct Workloads {
+    pub(super) pods: HashMap<PodKey, Held>,
+    pub(super) addresses: Claims<Addr, Tagged>,
+    pub(super) netns: Claims<u64, PodRef>,
+}
+
+/// What a pod has in the tables.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held {
+    /// Its workload id; 0 before it has any.
+    pub(super) id: u32,
+    pub(super) addresses: Vec<Addr>,
+    pub(super) netns: Option<u64>,
+}
+
+/// What a pod should have in the tables.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) addresses: Vec<Addr>,
+    pub(super) netns: Option<u64>,
+    flags: u8,
+    seed: u32,
+}
+
+impl Wanted {
+    pub(super) fn of(workload: &Workload) -> Self {
+        let mut addresses: Vec<Addr> = Vec::with_capacity(workload.addresses.len());
+        for &addr in &workload.addresses {
+            if !addresses.contains(&addr) {
+                addresses.push(addr);
+            }
+        }
+        let local = if workload.local { flag::LOCAL } else { 0 };
+        let enrolled = if workload.enrolled { flag::ENROLLED } else { 0 };
+        Self {
+            seed: addresses.first().map_or(0, seed),
+            addresses,
+            netns: workload.netns.filter(|_| workload.local && workload.enrolled),
+            flags: local | enrolled,
+        }
+    }
+
+    /// The entry of one of its addresses.
+    pub(super) const fn address_entry(&self, addr: &Addr, id: u32) -> Tagged {
+        Tagged::new(id, self.flags, hash_addr(addr))
+    }
+
+    /// The entry of its network namespace.
+    pub(super) const fn netns_entry(&self, cookie: u64, id: u32) -> PodRef {
+        PodRef {
+            workload: Tagged::new(id, 0, hash_cookie(cookie)),
+            seed: self.seed,
+            reserved: 0,
+        }
+    }
+}
+
+/// What consistent hashing knows a client with that address by.
+#[expect(clippy::cast_possible_truncation, reason = "shifted by 32 bits, 32 remain")]
+const fn seed(addr: &Addr) -> u32 {
+    (hash_addr(addr) >> 32) as u32
+}

@@ -1,0 +1,77 @@
+//! Kubernetes objects, reduced to what the mesh uses of them and checked on the way in.
+//!
+//! Each type has a `TryFrom` of the API type; what comes out of it is right by construction: ports are
+//! ports, addresses are addresses of the family that was promised, names are names.
+
+pub mod endpoint_slice;
+pub mod invalid;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod reference;
+pub mod service;
+pub mod setting;
+
+mod field;
+
+pub use endpoint_slice::EndpointSlice;
+pub use invalid::{Fault, Invalid};
+pub use namespace::Namespace;
+pub use node::Node;
+pub use pod::Pod;
+pub use reference::ObjectRef;
+pub use service::Service;
+pub use setting::Setting;
+
+/// An object of a kind the mesh uses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Object {
+    /// A Namespace.
+    Namespace(Namespace),
+    /// A Node.
+    Node(Node),
+    /// A Pod.
+    Pod(Pod),
+    /// A Service.
+    Service(Service),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+}
+
+impl Object {
+    /// Which object this is.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        match self {
+            Self::Namespace(namespace) => namespace.reference(),
+            Self::Node(node) => node.reference(),
+            Self::Pod(pod) => pod.reference(),
+            Self::Service(service) => service.reference(),
+            Self::EndpointSlice(slice) => slice.reference(),
+        }
+    }
+
+    /// Fields that do not say what they should but do not spoil the object either: they are treated as
+    /// not set.
+    #[must_use]
+    pub fn doubtful(&self) -> Vec<Invalid> {
+        match self {
+            Self::Namespace(namespace) => namespace.doubtful(),
+            Self::Pod(pod) => pod.doubtful(),
+            Self::Service(service) => service.doubtful(),
+            Self::Node(_) | Self::EndpointSlice(_) => Vec::new(),
+        }
+    }
+}
+
+macro_rules! from_kind {
+    ($($kind:ident),*) => {$(
+        impl From<$kind> for Object {
+            fn from(object: $kind) -> Self {
+                Self::$kind(object)
+            }
+        }
+    )*};
+}
+
+from_kind!(Namespace, Node, Pod, Service, EndpointSlice);

@@ -1,0 +1,193 @@
+//! `EndpointSlices`: who serves a Service.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::discovery::v1 as api;
+use mesh_common::addr::{Addr, Protocol};
+use mesh_common::names::SERVICE_NAME_LABEL;
+
+use super::invalid::{At, Fault, Misfit};
+use super::{Invalid, ObjectRef, field};
+use crate::model::desired::{Family, ObjectName};
+
+#[cfg(test)]
+mod tests;
+
+/// What the mesh uses of an EndpointSlice.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndpointSlice {
+    /// Its name.
+    pub name: ObjectName,
+    /// The Service it belongs to.
+    pub service: Option<ObjectName>,
+    /// The TCP and UDP ports all its endpoints have.
+    pub ports: Vec<SlicePort>,
+    /// Its endpoints; none where they are known by domain name only (`addressType: FQDN`).
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// A port of all endpoints of a slice.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SlicePort {
+    /// Its name, which is that of the Service's port; empty where it has none.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: u16,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SliceEndpoint {
+    /// Its addresses, each as good as the other.
+    pub addresses: Vec<Addr>,
+    /// Its state.
+    pub conditions: Conditions,
+    /// The node it is on.
+    pub node: Option<String>,
+    /// The pod it is.
+    pub target: Option<TargetPod>,
+    /// The zones whose clients should use it; empty where nobody cares.
+    pub zones: Vec<String>,
+    /// The nodes whose clients should use it; empty where nobody cares.
+    pub nodes: Vec<String>,
+}
+
+/// The state of an endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Conditions {
+    /// Whether it is ready for traffic.
+    pub ready: bool,
+    /// Whether it can serve, whether or not it is about to end.
+    pub serving: bool,
+    /// Whether it is about to end.
+    pub terminating: bool,
+}
+
+/// The pod an endpoint refers to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TargetPod {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its uid, where it is given.
+    pub uid: Option<String>,
+}
+
+impl EndpointSlice {
+    /// Which object this is.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef::EndpointSlice(self.name.clone())
+    }
+}
+
+impl TryFrom<api::EndpointSlice> for EndpointSlice {
+    type Error = Invalid;
+
+    fn try_from(slice: api::EndpointSlice) -> Result<Self, Invalid> {
+        let object = ObjectRef::EndpointSlice(field::object_name(&slice.metadata));
+        convert(slice).map_err(|misfit| misfit.of(&object))
+    }
+}
+
+fn convert(slice: api::EndpointSlice) -> Result<EndpointSlice, Misfit> {
+    let name = field::object_name(&slice.metadata);
+    field::check_object_name(&name)?;
+    let mut labels = slice.metadata.labels.unwrap_or_default();
+    let service = labels.remove(SERVICE_NAME_LABEL).filter(|it| !it.is_empty());
+    let service = service.map(|service| ObjectName::new(name.namespace.clone(), service));
+
+    let types = [
+        ("IPv4", Some(Family::V4)),
+        ("IPv6", Some(Family::V6)),
+        ("FQDN", None),
+    ];
+    let family = field::one_of(&slice.address_type, &types, "IPv4, IPv6, FQDN").at(|| "addressType")?;
+    let endpoints = match family {
+        Some(family) => endpoints(slice.endpoints, family, &name.namespace)?,
+        None => Vec::new(),
+    };
+    Ok(EndpointSlice {
+        name,
+        service,
+        ports: ports(slice.ports.unwrap_or_default())?,
+        endpoints,
+    })
+}
+
+/// A port without a number stands for all ports, which no Service can map to.
+fn ports(ports: Vec<api::EndpointPort>) -> Result<Vec<SlicePort>, Misfit> {
+    let mut taken = Vec::with_capacity(ports.len());
+    for (index, port) in ports.into_iter().enumerate() {
+        let protocol = field::protocol(port.protocol.as_deref()).at(|| format!("ports[{index}].protocol"))?;
+        let number = port.port.map(field::port).transpose();
+        let number = number.at(|| format!("ports[{index}].port"))?;
+        if let (Some(protocol), Some(port_number)) = (protocol, number) {
+            taken.push(SlicePort {
+                name: port.name.unwrap_or_default(),
+                protocol,
+                port: port_number,
+            });
+        }
+    }
+    Ok(taken)
+}
+
+fn endpoints(
+    endpoints: Vec<api::Endpoint>,
+    family: Family,
+    namespace: &str,
+) -> Result<Vec<SliceEndpoint>, Misfit> {
+    let convert = |(index, endpoint)| convert_endpoint(endpoint, index, family, namespace);
+    endpoints.into_iter().enumerate().map(convert).collect()
+}
+
+fn convert_endpoint(
+    endpoint: api::Endpoint,
+    index: usize,
+    family: Family,
+    namespace: &str,
+) -> Result<SliceEndpoint, Misfit> {
+    if endpoint.addresses.is_empty() {
+        return Err(Fault::Missing).at(|| format!("endpoints[{index}].addresses"));
+    }
+    let addresses = endpoint.addresses.iter().enumerate();
+    let addresses = addresses.map(|(at, address)| {
+        field::address_of(address, family).at(|| format!("endpoints[{index}].addresses[{at}]"))
+    });
+    let zones = endpoint
+        .hints
+        .and_then(|hints| hints.for_zones)
+        .unwrap_or_default();
+    Ok(SliceEndpoint {
+        addresses: addresses.collect::<Result<_, _>>()?,
+        conditions: conditions(&endpoint.conditions.unwrap_or_default()),
+        node: endpoint.node_name.filter(|node| !node.is_empty()),
+        target: endpoint
+            .target_ref
+            .and_then(|target| target_pod(target, namespace)),
+        zones: zones.into_iter().map(|zone| zone.name).collect(),
+        // `hints.forNodes` is beta in 1.34 and not in the API version this is built for.
+        nodes: Vec::new(),
+    })
+}
+
+/// Absent is good news: an endpoint whose state is not known is used.
+fn conditions(conditions: &api::EndpointConditions) -> Conditions {
+    let ready = conditions.ready.unwrap_or(true);
+    Conditions {
+        ready,
+        serving: conditions.serving.unwrap_or(ready),
+        terminating: conditions.terminating.unwrap_or(false),
+    }
+}
+
+fn target_pod(target: ObjectReference, namespace: &str) -> Option<TargetPod> {
+    let is_pod = target.kind.as_deref() == Some("Pod");
+    let name = target.name.filter(|name| is_pod && !name.is_empty())?;
+    let own = target.namespace.filter(|own| !own.is_empty());
+    Some(TargetPod {
+        name: ObjectName::new(own.unwrap_or_else(|| namespace.to_owned()), name),
+        uid: target.uid.filter(|uid| !uid.is_empty()),
+    })
+}

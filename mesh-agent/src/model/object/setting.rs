@@ -1,0 +1,78 @@
+//! A setting of the mesh in a label or annotation.
+
+use std::collections::BTreeMap;
+
+use mesh_common::names::{dataplane, load_balancing};
+use mesh_common::service::Algorithm;
+
+use super::{Fault, Invalid, ObjectRef};
+
+/// What a label or annotation of ours says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Setting<T> {
+    /// Nothing.
+    #[default]
+    Unset,
+    /// A value we know.
+    Set(T),
+    /// Something else; counts as not set, and is reported.
+    Unknown(String),
+}
+
+impl<T: Copy> Setting<T> {
+    /// The value, where there is one we know.
+    #[must_use]
+    pub const fn value(&self) -> Option<T> {
+        match self {
+            Self::Set(value) => Some(*value),
+            Self::Unset | Self::Unknown(_) => None,
+        }
+    }
+
+    /// Why this setting is not what its author meant, if so.
+    pub(super) fn doubt(
+        &self,
+        object: &ObjectRef,
+        field: &'static str,
+        key: &str,
+        allowed: &'static str,
+    ) -> Option<Invalid> {
+        let Self::Unknown(value) = self else { return None };
+        Some(Invalid {
+            object: object.clone(),
+            field: format!("metadata.{field}[{key}]"),
+            fault: Fault::NotOneOf {
+                value: value.clone(),
+                allowed,
+            },
+        })
+    }
+}
+
+/// Whether the labels of a Pod or Namespace put it into the mesh.
+pub(super) fn dataplane(labels: &BTreeMap<String, String>) -> Setting<bool> {
+    match labels.get(dataplane::LABEL).map(String::as_str) {
+        None => Setting::Unset,
+        Some(dataplane::ENABLED) => Setting::Set(true),
+        Some(dataplane::DISABLED) => Setting::Set(false),
+        Some(other) => Setting::Unknown(other.to_owned()),
+    }
+}
+
+/// Reports a label that [`dataplane`] did not know.
+pub(super) fn doubtful_dataplane(setting: &Setting<bool>, object: &ObjectRef) -> Vec<Invalid> {
+    setting
+        .doubt(object, "labels", dataplane::LABEL, "enabled, disabled")
+        .into_iter()
+        .collect()
+}
+
+/// How the annotations of a Service want a backend to be chosen.
+pub(super) fn load_balancing(annotations: &BTreeMap<String, String>) -> Setting<Algorithm> {
+    match annotations.get(load_balancing::ANNOTATION).map(String::as_str) {
+        None => Setting::Unset,
+        Some(load_balancing::RANDOM) => Setting::Set(Algorithm::Random),
+        Some(load_balancing::MAGLEV) => Setting::Set(Algorithm::Maglev),
+        Some(other) => Setting::Unknown(other.to_owned()),
+    }
+}

@@ -1,0 +1,3 @@
+//! Where the objects come from.
+
+pub mod manifests;

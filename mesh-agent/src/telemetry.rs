@@ -1,0 +1,8 @@
+//! What happened on the wire, told to people and machines: flow records and metrics.
+
+pub mod accounting;
+pub mod events;
+pub mod flow;
+pub mod metrics;
+pub mod names;
+pub mod task;

@@ -1,0 +1,180 @@
+//! From readings of live connections and last words to growth: every byte is added once, whichever of the
+//! two tells of it first.
+
+use std::collections::{HashMap, HashSet};
+
+use mesh_common::{
+    decide::tcp::{self, state},
+    flow::{LiveFlow, TcpFigures},
+    sock::SockState,
+};
+
+/// What one connection grew by.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Growth {
+    /// Whether nothing was heard of it before.
+    pub first: bool,
+    /// Bytes sent and acknowledged.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    sent: u64,
+    received: u64,
+}
+
+/// The connections that were in a reading.
+#[derive(Debug)]
+pub struct Seen(HashSet<(u64, u64)>);
+
+/// What was added already, by the socket's cookie and the time of its connection (a socket can connect again).
+#[derive(Debug, Default)]
+pub struct Accounting {
+    counted: HashMap<(u64, u64), Bytes>,
+}
+
+impl Accounting {
+    /// Takes a complete reading of the live connections; calls `grown` for each that grew. Afterwards take all
+    /// last words that wait, then [`Self::prune`].
+    #[must_use]
+    pub fn live(&mut self, flows: &[LiveFlow], mut grown: impl FnMut(&SockState, Growth)) -> Seen {
+        let open = |flow: &&LiveFlow| flow.sock.established_ns != 0 && flow.tcp.state != state::CLOSE;
+        let mut seen = HashSet::with_capacity(flows.len());
+        for LiveFlow { sock, tcp } in flows.iter().filter(open) {
+            seen.insert(key(sock));
+            let growth = self.grow(sock, tcp);
+            if growth != Growth::default() {
+                grown(sock, growth);
+            }
+        }
+        Seen(seen)
+    }
+
+    /// Forgets the connections that a reading did not have and whose last words were lost: all others that
+    /// ended before the reading have been heard of by now.
+    pub fn prune(&mut self, Seen(seen): &Seen) {
+        self.counted.retain(|key, _| seen.contains(key));
+    }
+
+    /// Takes the last word on a connection; returns what was not added yet.
+    pub fn ended(&mut self, sock: &SockState, tcp: &TcpFigures) -> Growth {
+        let growth = self.grow(sock, tcp);
+        self.counted.remove(&key(sock));
+        growth
+    }
+
+    fn grow(&mut self, sock: &SockState, tcp: &TcpFigures) -> Growth {
+        let now = Bytes {
+            sent: tcp::bytes_sent(sock, tcp),
+            received: tcp::bytes_received(sock, tcp),
+        };
+        let before = self.counted.insert(key(sock), now);
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        Growth {
+            first,
+            sent: now.sent.saturating_sub(before.sent),
+            received: now.received.saturating_sub(before.received),
+        }
+    }
+}
+
+fn key(sock: &SockState) -> (u64, u64) {
+    (sock.cookie, sock.opened_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_common::sock::flag;
+
+    use super::*;
+
+    fn flow(cookie: u64, acked: u64, state: u32) -> LiveFlow {
+        let sock = SockState {
+            cookie,
+            flags: flag::PASSIVE,
+            established_ns: 1,
+            ..SockState::default()
+        };
+        LiveFlow {
+            sock,
+            tcp: TcpFigures {
+                bytes_acked: acked,
+                state,
+                ..TcpFigures::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_connection_is_new_once() {
+        let mut accounting = Accounting::default();
+        let mut new = 0;
+        for _ in 0..2 {
+            let seen = accounting.live(&[flow(1, 0, state::ESTABLISHED)], |_, growth| {
+                new += u32::from(growth.first)
+            });
+            accounting.prune(&seen);
+        }
+        assert_eq!(new, 1);
+        let short = flow(2, 0, state::ESTABLISHED);
+        assert!(accounting.ended(&short.sock, &short.tcp).first);
+    }
+
+    fn total(accounting: &mut Accounting, flows: &[LiveFlow]) -> u64 {
+        let mut sum = 0;
+        let seen = accounting.live(flows, |_, bytes| sum += bytes.sent);
+        accounting.prune(&seen);
+        sum
+    }
+
+    #[test]
+    fn every_byte_is_added_once() {
+        let mut accounting = Accounting::default();
+        assert_eq!(total(&mut accounting, &[flow(1, 10, state::ESTABLISHED)]), 10);
+        assert_eq!(total(&mut accounting, &[flow(1, 10, state::ESTABLISHED)]), 0);
+        assert_eq!(
+            total(
+                &mut accounting,
+                &[flow(1, 25, state::ESTABLISHED), flow(2, 5, state::ESTABLISHED)]
+            ),
+            20
+        );
+        let last = flow(1, 31, state::FIN_WAIT2);
+        assert_eq!(
+            accounting.ended(&last.sock, &last.tcp).sent,
+            5,
+            "30 bytes and a FIN"
+        );
+        assert!(!accounting.counted.contains_key(&(1, 0)));
+    }
+
+    #[test]
+    fn a_socket_that_was_told_of_and_is_not_freed_yet_counts_no_more() {
+        let mut accounting = Accounting::default();
+        let last = flow(1, 10, state::ESTABLISHED);
+        assert_eq!(accounting.ended(&last.sock, &last.tcp).sent, 10);
+        assert_eq!(total(&mut accounting, &[flow(1, 10, state::CLOSE)]), 0);
+    }
+
+    #[test]
+    fn a_connection_that_ended_before_a_reading_is_not_forgotten_before_its_last_word() {
+        let mut accounting = Accounting::default();
+        total(&mut accounting, &[flow(1, 10, state::ESTABLISHED)]);
+        let seen = accounting.live(&[], |_, _| {});
+        let last = flow(1, 15, state::ESTABLISHED);
+        assert_eq!(accounting.ended(&last.sock, &last.tcp).sent, 5);
+        accounting.prune(&seen);
+    }
+
+    #[test]
+    fn a_lost_last_word_leaves_nothing_behind() {
+        let mut accounting = Accounting::default();
+        total(&mut accounting, &[flow(1, 10, state::ESTABLISHED)]);
+        total(&mut accounting, &[]);
+        assert!(accounting.counted.is_empty());
+    }
+}

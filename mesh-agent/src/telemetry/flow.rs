@@ -1,0 +1,253 @@
+//! The record of a flow, as `meshctl flows` shows it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use mesh_common::{
+    addr::{Addr, Port, socket_addr},
+    decide::tcp::{self, End},
+    flow::{EventKind, FlowEvent},
+    sock::{SockState, flag},
+};
+use serde::{Deserialize, Serialize};
+
+use super::names::Directory;
+
+/// What happened to a flow.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlowRecord {
+    /// When, as RFC 3339 with milliseconds, UTC.
+    pub time: String,
+    /// `opened`, `closed` or `refused`.
+    pub event: String,
+    /// How it ended, or why it was refused; empty for `opened`.
+    pub reason: String,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// Whose socket this is: `source` or `destination` (Istio's word for it).
+    pub reporter: String,
+    /// Who connected.
+    pub source: Peer,
+    /// Who accepted.
+    pub destination: Peer,
+    /// What was dialled, where it is not the destination's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialled: Option<SocketAddr>,
+    /// The service that was dialled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
+    /// Bytes the reporter's application sent and the peer acknowledged.
+    pub bytes_sent: u64,
+    /// Bytes received in order.
+    pub bytes_received: u64,
+    /// Segments sent.
+    pub segments_sent: u32,
+    /// Segments received.
+    pub segments_received: u32,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Smoothed round-trip time in microseconds; 0 where none was measured.
+    pub rtt_micros: u32,
+    /// From the wish to connect to now, in microseconds.
+    pub duration_micros: u64,
+    /// Cookie of the socket.
+    pub cookie: u64,
+}
+
+/// One end.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Peer {
+    /// Namespace of the pod; empty where it is none.
+    pub namespace: String,
+    /// Name of the pod; empty where it is none.
+    pub pod: String,
+    /// Address and port; the port may be 0 where none was chosen yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// How the name was learned: `cookie` (the kernel vouches for the socket's namespace) or `address`.
+    pub attested_by: String,
+}
+
+/// A service port.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceRef {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Makes a record of an event; `None` for an event this version does not know. `time` is when it happened.
+#[must_use]
+pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<FlowRecord> {
+    let sock = &event.sock;
+    let kind = EventKind::from_number(event.kind)?;
+    let (name, reason) = match kind {
+        EventKind::Opened => ("opened", ""),
+        EventKind::Closed => ("closed", End::of(&event.tcp).name()),
+        EventKind::NoEndpoint => ("refused", "no_endpoint"),
+        EventKind::Inconsistent => ("refused", "inconsistent"),
+    };
+    let ours = peer(names, sock.pod, sock.local_addr, sock.local_port, "cookie");
+    let theirs = peer(names, sock.peer, sock.remote_addr, sock.remote_port, "address");
+    let accepted = sock.flags & flag::PASSIVE != 0;
+    let (source, destination) = if accepted { (theirs, ours) } else { (ours, theirs) };
+    let asked = known(sock.asked_addr, sock.asked_port);
+    let service = names.services.get(&sock.service).map(|service| ServiceRef {
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+        port: service.port,
+    });
+    Some(FlowRecord {
+        time,
+        event: name.to_owned(),
+        reason: reason.to_owned(),
+        protocol: if event.protocol == 17 { "UDP" } else { "TCP" }.to_owned(),
+        reporter: if accepted { "destination" } else { "source" }.to_owned(),
+        dialled: asked.filter(|asked| Some(*asked) != destination.address),
+        source,
+        destination,
+        service,
+        bytes_sent: tcp::bytes_sent(sock, &event.tcp),
+        bytes_received: tcp::bytes_received(sock, &event.tcp),
+        segments_sent: event.tcp.segs_out,
+        segments_received: event.tcp.segs_in,
+        retransmits: event.tcp.retransmits,
+        rtt_micros: event.tcp.srtt_us8 / 8,
+        duration_micros: duration(sock, event.at_ns),
+        cookie: sock.cookie,
+    })
+}
+
+fn duration(sock: &SockState, at_ns: u64) -> u64 {
+    if sock.opened_ns == 0 {
+        return 0;
+    }
+    u64::try_from(Duration::from_nanos(at_ns.saturating_sub(sock.opened_ns)).as_micros()).unwrap_or(u64::MAX)
+}
+
+fn peer(names: &Directory, workload: u32, addr: Addr, port: Port, attested_by: &str) -> Peer {
+    let pod = names.pods.get(&workload);
+    Peer {
+        namespace: pod.map(|pod| pod.namespace.clone()).unwrap_or_default(),
+        pod: pod.map(|pod| pod.pod.clone()).unwrap_or_default(),
+        address: known(addr, port),
+        attested_by: if pod.is_some() {
+            attested_by.to_owned()
+        } else {
+            String::new()
+        },
+    }
+}
+
+/// An address, unless nothing was noted.
+fn known(addr: Addr, port: Port) -> Option<SocketAddr> {
+    (addr != Addr::default()).then(|| socket_addr(addr, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mesh_common::{decide::tcp::state, flow::TcpFigures};
+
+    use super::*;
+    use crate::telemetry::names::{Pod, Service};
+
+    fn names() -> Directory {
+        let pod = |name: &str| Pod {
+            namespace: "shop".into(),
+            pod: name.into(),
+            ..Pod::default()
+        };
+        Directory {
+            pods: [(1, pod("client")), (2, pod("web-1"))].into(),
+            services: [(
+                7,
+                Service {
+                    namespace: "shop".into(),
+                    name: "web".into(),
+                    port: 80,
+                },
+            )]
+            .into(),
+        }
+    }
+
+    fn closed(flags: u32) -> FlowEvent {
+        FlowEvent {
+            kind: EventKind::Closed as u32,
+            protocol: 6,
+            at_ns: 3_000_000,
+            sock: SockState {
+                asked_addr: Ipv4Addr::new(10, 96, 0, 1).into(),
+                asked_port: Port::new(80),
+                remote_addr: Ipv4Addr::new(10, 0, 0, 2).into(),
+                remote_port: Port::new(8080),
+                local_addr: Ipv4Addr::new(10, 0, 0, 1).into(),
+                local_port: Port::new(40_000),
+                service: 7,
+                pod: 1,
+                peer: 2,
+                flags,
+                opened_ns: 1_000_000,
+                ..SockState::default()
+            },
+            tcp: TcpFigures {
+                state: state::FIN_WAIT2,
+                bytes_acked: 102,
+                srtt_us8: 80,
+                ..TcpFigures::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_client_side_names_service_and_backend() {
+        let record = record(&closed(flag::ACTIVE), "t".into(), &names()).unwrap();
+        assert_eq!(
+            (
+                record.reporter.as_str(),
+                record.event.as_str(),
+                record.reason.as_str()
+            ),
+            ("source", "closed", "closed")
+        );
+        assert_eq!(
+            (record.source.pod.as_str(), record.destination.pod.as_str()),
+            ("client", "web-1")
+        );
+        assert_eq!(record.dialled, Some("10.96.0.1:80".parse().unwrap()));
+        assert_eq!(record.service.unwrap().name, "web");
+        assert_eq!(
+            (record.bytes_sent, record.rtt_micros, record.duration_micros),
+            (100, 10, 2_000)
+        );
+    }
+
+    #[test]
+    fn the_server_side_is_the_destination() {
+        let record = record(&closed(flag::PASSIVE), "t".into(), &names()).unwrap();
+        assert_eq!(record.reporter, "destination");
+        assert_eq!(
+            (
+                record.source.attested_by.as_str(),
+                record.destination.attested_by.as_str()
+            ),
+            ("address", "cookie")
+        );
+    }
+
+    #[test]
+    fn an_unknown_kind_is_no_record() {
+        let event = FlowEvent {
+            kind: 99,
+            ..closed(0)
+        };
+        assert_eq!(record(&event, String::new(), &names()), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! The task that reads the kernel's records and turns them into metrics and flow records.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use mesh_common::flow::{EventKind, FlowEvent};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    accounting::Accounting,
+    events::Events,
+    flow::{self, FlowRecord},
+    metrics::Metrics,
+    names::Directory,
+};
+use crate::{
+    datapath::{listing, pins::Pins, readings::Readings, tables::TableError},
+    sys::clock,
+};
+
+/// The ring buffer is read this often, and at once when it fills.
+const DRAIN: Duration = Duration::from_millis(200);
+/// Live connections are read this often when nobody asks for metrics, so that short scrape gaps lose nothing.
+const SAMPLE: Duration = Duration::from_secs(15);
+/// Records kept for a slow watcher; what it can't take is counted to it as lost.
+const BACKLOG: usize = 8_192;
+
+/// What others have of the task.
+#[derive(Clone)]
+pub struct Telemetry {
+    scrapes: mpsc::Sender<oneshot::Sender<String>>,
+    flows: broadcast::Sender<Arc<FlowRecord>>,
+    names: Arc<ArcSwap<Directory>>,
+}
+
+impl Telemetry {
+    /// Starts the task.
+    ///
+    /// # Errors
+    /// Where the counters can't be opened.
+    pub fn start(pins: &Pins, events: Events) -> Result<Self, TableError> {
+        let (scrapes, asked) = mpsc::channel(4);
+        let (flows, _) = broadcast::channel(BACKLOG);
+        let names = Arc::<ArcSwap<Directory>>::default();
+        let task = Task {
+            pins: pins.clone(),
+            readings: Readings::open(pins)?,
+            events,
+            accounting: Accounting::default(),
+            metrics: Metrics::default(),
+            flows: flows.clone(),
+            names: names.clone(),
+        };
+        tokio::spawn(task.run(asked));
+        Ok(Self {
+            scrapes,
+            flows,
+            names,
+        })
+    }
+
+    /// Replaces the names behind the ids.
+    pub fn rename(&self, names: Directory) {
+        self.names.store(Arc::new(names));
+    }
+
+    /// The metrics as they are now.
+    pub async fn scrape(&self) -> Option<String> {
+        let (reply, answer) = oneshot::channel();
+        self.scrapes.send(reply).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Flow records from now on.
+    #[must_use]
+    pub fn watch(&self) -> broadcast::Receiver<Arc<FlowRecord>> {
+        self.flows.subscribe()
+    }
+
+    /// How many watch.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.flows.receiver_count()
+    }
+}
+
+struct Task {
+    pins: Pins,
+    readings: Readings,
+    events: Events,
+    accounting: Accounting,
+    metrics: Metrics,
+    flows: broadcast::Sender<Arc<FlowRecord>>,
+    names: Arc<ArcSwap<Directory>>,
+}
+
+impl Task {
+    async fn run(mut self, mut asked: mpsc::Receiver<oneshot::Sender<String>>) {
+        let mut drain = interval(DRAIN);
+        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sample = interval(SAMPLE);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                scrape = asked.recv() => {
+                    let Some(reply) = scrape else { return };
+                    self.sample();
+                    // Who asked may have gone meanwhile.
+                    drop(reply.send(self.metrics.render()));
+                }
+                () = self.events.filling() => self.drain(),
+                _ = drain.tick() => self.drain(),
+                _ = sample.tick() => self.sample(),
+            }
+        }
+    }
+
+    /// Reads everything there is: first the live connections, then the last words that wait.
+    fn sample(&mut self) {
+        let names = self.names.load_full();
+        match listing::read(&self.pins) {
+            Ok(flows) => {
+                let seen = self
+                    .accounting
+                    .live(&flows, |sock, growth| self.metrics.grown(sock, growth, &names));
+                self.drain();
+                self.accounting.prune(&seen);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "bytes are counted when connections end");
+                self.drain();
+            }
+        }
+        match self.readings.counters() {
+            Ok(counters) => self.metrics.kernel(&counters),
+            Err(error) => tracing::warn!(%error, "the kernel's counters can't be read"),
+        }
+    }
+
+    fn drain(&mut self) {
+        let names = self.names.load_full();
+        let clock = Clock::now();
+        let Self {
+            events,
+            accounting,
+            metrics,
+            flows,
+            ..
+        } = self;
+        events.drain(|event| {
+            if EventKind::from_number(event.kind) == Some(EventKind::Closed) {
+                count(&event, accounting, metrics, &names);
+            }
+            if flows.receiver_count() > 0 {
+                let time = humantime(clock.at(event.at_ns));
+                if let Some(record) = flow::record(&event, time, &names) {
+                    // The last watcher may have gone meanwhile.
+                    let _watchers = flows.send(Arc::new(record));
+                }
+            }
+        });
+    }
+}
+
+fn count(event: &FlowEvent, accounting: &mut Accounting, metrics: &Metrics, names: &Directory) {
+    let FlowEvent { sock, tcp, .. } = event;
+    if sock.established_ns == 0 {
+        return metrics.failed(sock, names);
+    }
+    metrics.grown(sock, accounting.ended(sock, tcp), names);
+    metrics.closed(sock, names);
+}
+
+/// Ties the kernel's clock to the calendar.
+struct Clock {
+    calendar: SystemTime,
+    monotonic: Duration,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self {
+            calendar: SystemTime::now(),
+            monotonic: clock::monotonic() }
+    }
+
+    fn at(&self, monotonic_ns: u64) -> SystemTime {
+        let ago = self.monotonic.saturating_sub(Duration::from_nanos(monotonic_ns));
+        self.calendar.checked_sub(ago).unwrap_or(self.calendar)
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn humantime(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|time| format!("{time:.3}"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_milliseconds() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        assert_eq!(humantime(time), "2023-11-14T22:13:20.123Z");
+    }
+}

@@ -1,0 +1,179 @@
+//! What the packet program counts.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addr::{Addr, Port};
+
+/// Seen from the pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// Out of the pod.
+    Sent,
+    /// Into the pod.
+    Received,
+}
+
+/// Value of `PACKETS`, per CPU, by the index of the pod's host-side interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct PacketTotals {
+    /// TCP over IPv4 and IPv6.
+    pub tcp: PacketCount,
+    /// UDP over IPv4 and IPv6.
+    pub udp: PacketCount,
+    /// Everything else.
+    pub other: PacketCount,
+}
+
+impl PacketTotals {
+    /// The sum of two.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            tcp: self.tcp.plus(other.tcp),
+            udp: self.udp.plus(other.udp),
+            other: self.other.plus(other.other),
+        }
+    }
+}
+
+/// Packets and their bytes on the wire, link headers included.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct PacketCount {
+    /// Packets out of the pod.
+    pub sent_packets: u64,
+    /// Bytes out of the pod.
+    pub sent_bytes: u64,
+    /// Packets into the pod.
+    pub received_packets: u64,
+    /// Bytes into the pod.
+    pub received_bytes: u64,
+}
+
+impl PacketCount {
+    /// Adds a packet of `len` bytes, or the `segments` packets that the stack carries as one (GSO).
+    #[inline(always)]
+    pub const fn add(&mut self, direction: Direction, len: u32, segments: u32) {
+        let packets = if segments == 0 { 1 } else { segments as u64 };
+        match direction {
+            Direction::Sent => {
+                self.sent_packets += packets;
+                self.sent_bytes += len as u64;
+            }
+            Direction::Received => {
+                self.received_packets += packets;
+                self.received_bytes += len as u64;
+            }
+        }
+    }
+
+    /// The sum of two.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            sent_packets: self.sent_packets.wrapping_add(other.sent_packets),
+            sent_bytes: self.sent_bytes.wrapping_add(other.sent_bytes),
+            received_packets: self.received_packets.wrapping_add(other.received_packets),
+            received_bytes: self.received_bytes.wrapping_add(other.received_bytes),
+        }
+    }
+}
+
+/// Key of `UDP_TRAFFIC`: a UDP flow at a pod's interface, seen from the pod.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+pub struct UdpKey {
+    /// The pod's address.
+    pub local: Addr,
+    /// The other end's.
+    pub remote: Addr,
+    /// The pod's port.
+    pub local_port: Port,
+    /// The other end's.
+    pub remote_port: Port,
+    /// Index of the pod's host-side interface.
+    pub ifindex: u32,
+}
+
+/// Value of `UDP_TRAFFIC`, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct UdpTraffic {
+    /// Datagrams out of the pod.
+    pub sent_datagrams: u64,
+    /// Their payload in bytes.
+    pub sent_bytes: u64,
+    /// Datagrams into the pod.
+    pub received_datagrams: u64,
+    /// Their payload in bytes.
+    pub received_bytes: u64,
+    /// When this CPU saw the first, in nanoseconds of `CLOCK_MONOTONIC`; 0: none.
+    pub first_ns: u64,
+    /// When this CPU saw the last.
+    pub last_ns: u64,
+}
+
+impl UdpTraffic {
+    /// Adds a datagram.
+    #[inline(always)]
+    pub const fn add(&mut self, direction: Direction, payload: u64) {
+        match direction {
+            Direction::Sent => {
+                self.sent_datagrams += 1;
+                self.sent_bytes += payload;
+            }
+            Direction::Received => {
+                self.received_datagrams += 1;
+                self.received_bytes += payload;
+            }
+        }
+    }
+
+    /// What two CPUs saw.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let earliest = match (self.first_ns, other.first_ns) {
+            (0, first) | (first, 0) => first,
+            (one, two) => one.min(two),
+        };
+        Self {
+            sent_datagrams: self.sent_datagrams.wrapping_add(other.sent_datagrams),
+            sent_bytes: self.sent_bytes.wrapping_add(other.sent_bytes),
+            received_datagrams: self.received_datagrams.wrapping_add(other.received_datagrams),
+            received_bytes: self.received_bytes.wrapping_add(other.received_bytes),
+            first_ns: earliest,
+            last_ns: self.last_ns.max(other.last_ns),
+        }
+    }
+}
+
+/// Key of `UDP_SERVICES`: a pod and a backend it sends datagrams to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct UdpServiceKey {
+    /// Cookie of the pod's network namespace.
+    pub netns: u64,
+    /// Address of the backend.
+    pub addr: Addr,
+    /// Port of the backend.
+    pub port: Port,
+    /// Always 0.
+    pub reserved: [u16; 3],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_the_stack_carries_as_one_counts_its_packets() {
+        let mut count = PacketCount::default();
+        count.add(Direction::Sent, 64_000, 45);
+        count.add(Direction::Received, 66, 0);
+        assert_eq!((count.sent_packets, count.sent_bytes), (45, 64_000));
+        assert_eq!((count.received_packets, count.received_bytes), (1, 66));
+    }
+}

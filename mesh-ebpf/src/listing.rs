@@ -1,0 +1,96 @@
+//! Lists live connections: an iterator over the socket storage, pinned, so that reading a file tells what
+//! every connection has done up to now, also when the agent is dead.
+//!
+//! TCP's own figures are read with `bpf_probe_read_kernel` at offsets that user space takes from the running
+//! kernel's type information, so this program needs `CAP_PERFMON` and is loaded apart from the others.
+
+use core::{
+    mem::{offset_of, size_of},
+    ptr::{addr_of, addr_of_mut, read_volatile},
+};
+
+use aya_ebpf::{
+    Global,
+    bindings::seq_file,
+    helpers::{bpf_probe_read_kernel_buf, bpf_seq_write},
+};
+use mesh_common::{
+    flow::{TcpFigures, TcpOffsets},
+    sock::SockState,
+};
+
+/// Where TCP keeps its figures, in bytes from the start of `struct tcp_sock`.
+#[unsafe(no_mangle)]
+static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets::NONE);
+
+/// `struct bpf_iter__bpf_sk_storage_map`.
+#[repr(C)]
+pub struct Context {
+    meta: *const Meta,
+    map: *const core::ffi::c_void,
+    sk: *const core::ffi::c_void,
+    value: *const SockState,
+}
+
+/// `struct bpf_iter_meta`.
+#[repr(C)]
+struct Meta {
+    seq: *mut seq_file,
+    session_id: u64,
+    seq_num: u64,
+}
+
+/// Writes one `LiveFlow` for every socket in the mesh that TCP was asked to connect or to accept.
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+#[unsafe(no_mangle)]
+pub extern "C" fn mesh_list(ctx: *const Context) -> i32 {
+    // SAFETY: the kernel passes a valid context; at the end of the list, socket and value are null.
+    let (sk, value) = unsafe {
+        (
+            read_volatile(addr_of!((*ctx).sk)),
+            read_volatile(addr_of!((*ctx).value)),
+        )
+    };
+    if sk.is_null() || value.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, so it points to the storage of the socket at hand.
+    let is_tcp = unsafe { read_volatile(addr_of!((*value).cookie)) } != 0;
+    if is_tcp {
+        // SAFETY: `meta` and `seq` are valid for as long as the program runs.
+        let seq = unsafe { (*(*ctx).meta).seq };
+        let figures = figures(sk);
+        // SAFETY: both values are as long as said; a record that found no room is written again by the kernel.
+        unsafe {
+            bpf_seq_write(seq, value.cast(), size_of::<SockState>() as u32);
+            bpf_seq_write(seq, addr_of!(figures).cast(), size_of::<TcpFigures>() as u32);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn figures(sk: *const core::ffi::c_void) -> TcpFigures {
+    let offsets = TCP_OFFSETS.load();
+    let mut figures = TcpFigures::default();
+    let base = addr_of_mut!(figures).cast::<u8>();
+    let copy = |offset: u32, to: usize, len: usize| {
+        // SAFETY: every target lies within `figures`, which has no invalid bit pattern.
+        let target = unsafe { core::slice::from_raw_parts_mut(base.add(to), len) };
+        // SAFETY: the helper reads any kernel address and answers a bad one with an error, which leaves zeros.
+        let _unreadable = unsafe { bpf_probe_read_kernel_buf(sk.cast::<u8>().add(offset as usize), target) };
+    };
+    copy(offsets.bytes_acked, offset_of!(TcpFigures, bytes_acked), 8);
+    copy(offsets.bytes_received, offset_of!(TcpFigures, bytes_received), 8);
+    copy(offsets.segs_out, offset_of!(TcpFigures, segs_out), 4);
+    copy(offsets.segs_in, offset_of!(TcpFigures, segs_in), 4);
+    copy(offsets.srtt_us8, offset_of!(TcpFigures, srtt_us8), 4);
+    copy(offsets.retransmits, offset_of!(TcpFigures, retransmits), 4);
+    copy(offsets.snd_una, offset_of!(TcpFigures, snd_una), 4);
+    copy(offsets.snd_nxt, offset_of!(TcpFigures, snd_nxt), 4);
+    copy(offsets.rcv_nxt, offset_of!(TcpFigures, rcv_nxt), 4);
+    // The kernel keeps the state in one byte.
+    let state_byte = if cfg!(target_endian = "big") { 3 } else { 0 };
+    copy(offsets.state, offset_of!(TcpFigures, state) + state_byte, 1);
+    figures
+}
