@@ -6,6 +6,8 @@ pub mod engine;
 pub mod lock;
 pub mod mounts;
 pub mod names;
+pub mod publish;
 pub mod readiness;
 pub mod run;
 pub mod serve;
+pub mod wire;

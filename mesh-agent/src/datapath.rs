@@ -6,7 +6,11 @@ pub mod links;
 pub mod listing;
 pub mod loader;
 mod object;
+pub mod packets;
+pub mod peers;
 pub mod pins;
 pub mod readings;
 pub mod tables;
 pub mod verify;
+
+pub use aya::Ebpf;

@@ -2,7 +2,7 @@
 
 pub mod cluster;
 pub mod desired;
-pub mod object;
-pub mod op;
 pub mod ledger;
 pub mod maglev;
+pub mod object;
+pub mod op;

@@ -2,4 +2,6 @@
 
 pub mod assign;
 pub mod discover;
+pub mod links;
+pub mod look;
 pub mod watch;

@@ -6,3 +6,4 @@ pub mod flow;
 pub mod metrics;
 pub mod names;
 pub mod task;
+pub mod udp;

@@ -29,6 +29,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct AgentBuilder<'a> {
     sandbox: &'a Sandbox,
     binary: Option<PathBuf>,
+    wrapper: Vec<OsString>,
     node_name: String,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
@@ -39,6 +40,7 @@ impl<'a> AgentBuilder<'a> {
         Self {
             sandbox,
             binary: None,
+            wrapper: Vec::new(),
             node_name: NODE_NAME.into(),
             args: Vec::new(),
             env: Vec::new(),
@@ -52,6 +54,13 @@ impl<'a> AgentBuilder<'a> {
         self
     }
 
+    /// Started by another program, with these arguments before the agent's own: `setpriv` for example.
+    #[must_use]
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(Into::into).collect();
+        self
+    }
+
     /// Another name of the node.
     #[must_use]
     pub fn node_name(mut self, name: &str) -> Self {
@@ -59,7 +68,7 @@ impl<'a> AgentBuilder<'a> {
         self
     }
 
-    /// One more argument.
+    /// One more argument; a flag that the sandbox sets too replaces the sandbox's.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().into());
@@ -92,9 +101,16 @@ impl<'a> AgentBuilder<'a> {
             ("--node-name", self.node_name.into()),
         ];
         let mut args: Vec<OsString> = vec!["run".into()];
-        args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
+        let ours = flags
+            .into_iter()
+            .filter(|(flag, _)| self.args.iter().all(|arg| arg != flag));
+        args.extend(ours.flat_map(|(flag, value)| [flag.into(), value]));
         args.extend(self.args);
-        let binary = self.binary.map_or_else(|| binary::find(Binary::Agent), Ok)?;
+        let mut binary = self.binary.map_or_else(|| binary::find(Binary::Agent), Ok)?;
+        if let Some((wrapper, before)) = self.wrapper.split_first() {
+            let program = replace(&mut binary, wrapper.into()).into();
+            args.splice(..0, before.iter().cloned().chain([program]));
+        }
         let recipe = Recipe {
             place: sandbox.node(),
             binary,

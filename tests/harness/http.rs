@@ -1,7 +1,9 @@
 //! As much HTTP as a probe speaks.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -11,16 +13,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Response {
     /// Status code.
     pub status: u16,
+    /// Lines of the head after the first.
+    pub head: String,
     /// Body as text.
     pub body: String,
 }
 
 /// GET from where the calling thread stands.
 pub fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, &addr.to_string(), path)
+}
+
+/// GET from a Unix socket.
+pub fn get_unix(socket: &Path, path: &str) -> io::Result<Response> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, "localhost", path)
+}
+
+fn ask(mut stream: impl io::Read + io::Write, host: &str, path: &str) -> io::Result<Response> {
     // 1.0, so that the answer ends with the connection and has no chunks.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
@@ -29,9 +44,11 @@ pub fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
 
 fn parse(text: &str) -> Option<Response> {
     let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let (first, head) = head.split_once("\r\n").unwrap_or((head, ""));
+    let status = first.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
     Some(Response {
         status,
+        head: head.into(),
         body: body.into(),
     })
 }

@@ -13,6 +13,7 @@ use crate::agent::AgentBuilder;
 use crate::binary::{self, Binary};
 use crate::census::{Census, Witness};
 use crate::cgroup::Cgroup;
+use crate::http::{self, Response};
 use crate::lock::lock;
 use crate::manifests::Manifests;
 use crate::netns::Netns;
@@ -107,6 +108,22 @@ impl Sandbox {
             .arg("--run-dir")
             .arg(self.run_dir())
             .output()
+    }
+
+    /// Runs `mesh-agent cleanup` on the node.
+    pub fn cleanup(&self) -> Result<Output> {
+        let launch = self.node().command(binary::find(Binary::Agent)?).arg("cleanup");
+        launch
+            .arg("--bpffs")
+            .arg(self.bpffs())
+            .arg("--run-dir")
+            .arg(self.run_dir())
+            .output()
+    }
+
+    /// GET from the agent's admin socket.
+    pub fn admin(&self, path: &str) -> std::io::Result<Response> {
+        http::get_unix(&self.run_dir().join("admin.sock"), path)
     }
 
     /// The objects that the agent is to see.

@@ -17,6 +17,7 @@ use crate::{
         cluster::{Cluster, Dirty, Event},
         desired::PodKey,
         ledger::{Capacity, Ledger, Plan},
+        op::Op,
     },
     pods::{
         assign::{self, Assignment, Candidate},
@@ -32,6 +33,8 @@ pub struct Engine {
     tables: Tables,
     assignment: Assignment,
     netns_dir: PathBuf,
+    /// Counts the changes of what the ids mean.
+    names_version: u64,
     /// What must be planned again after the tables were read back.
     again: Dirty,
 }
@@ -64,6 +67,7 @@ impl Engine {
             tables,
             assignment: Assignment::default(),
             netns_dir: netns_dir.to_path_buf(),
+            names_version: 0,
             again: Dirty::default(),
         })
     }
@@ -80,13 +84,18 @@ impl Engine {
         self.plan(&dirty);
     }
 
-    /// Looks at the network namespaces again; returns whether some pod still has none.
-    pub fn rescan(&mut self) -> bool {
+    /// Looks at the network namespaces again.
+    pub fn rescan(&mut self) {
         let pods = self.find_namespaces();
         self.plan(&Dirty {
             pods,
             ..Dirty::default()
         });
+    }
+
+    /// Whether some pod waits for its network namespace.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
         !self.assignment.unassigned.is_empty()
     }
 
@@ -152,6 +161,12 @@ impl Engine {
     /// The tables.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.tables
+    }
+
+    /// Rises whenever an id may mean something else than before.
+    #[must_use]
+    pub const fn names_version(&self) -> u64 {
+        self.names_version
     }
 
     /// Which pod has which network namespace.
@@ -230,6 +245,7 @@ impl Engine {
         if plan.ops.is_empty() {
             return Ok(());
         }
+        self.names_version += u64::from(plan.ops.iter().any(renames));
         let written_ns = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
         self.tables.set_config(Config {
             written_ns,
@@ -265,4 +281,17 @@ fn changed_keys<K: Ord + Clone, V: PartialEq>(
         .filter(differs)
         .cloned()
         .collect()
+}
+
+/// Whether a write gives or takes a name: endpoints that come and go mostly do not.
+const fn renames(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::SetFrontend { .. }
+            | Op::RemoveFrontend(_)
+            | Op::SetWorkload { .. }
+            | Op::RemoveWorkload(_)
+            | Op::SetPod { .. }
+            | Op::RemovePod(_)
+    )
 }

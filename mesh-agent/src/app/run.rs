@@ -7,40 +7,34 @@ use mesh_common::abi::{MAPS, map};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, names::Names, readiness::Readiness, serve,
+    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, publish::Publisher, readiness::Readiness, serve,
+    wire::Wire,
 };
 use crate::{
     datapath::{
+        Ebpf,
         links::{self, Attached, Cgroup},
         listing,
         loader::{self, MapSizes},
+        packets::Packets,
         pins::Pins,
         tables::Tables,
         verify,
     },
     model::{cluster::Cluster, ledger::Capacity},
-    pods::watch::NetnsWatch,
+    pods::{look::Look, watch::NetnsWatch},
     source::manifests::{Batch, ManifestSource},
-    telemetry::{
-        events::Events,
-        names::{self, Directory, Service},
-        task::Telemetry,
-    },
+    telemetry::{events::Events, task::Telemetry},
 };
 
 /// What has no room or could not be written is tried again this often.
 const RETRY: Duration = Duration::from_secs(1);
 /// The kernel is asked this often whether our programs still run.
 const VERIFY: Duration = Duration::from_secs(10);
-/// Namespaces are looked for this soon after a pod without one was seen, then more and more rarely.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// The rarest look for namespaces.
-const LAST_LOOK: Duration = Duration::from_secs(2);
-
 /// Runs the agent until it is told to end.
 ///
 /// # Errors
@@ -80,15 +74,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tokio::spawn(axum::serve(admin, admin::router(asks, readiness.clone(), telemetry.clone())).into_future());
 
     // Everything is known before the first program runs; a previous agent's programs go on meanwhile.
-    let first = source
-        .next()
-        .await
-        .context("the manifests are no longer watched")?;
+    let first = source.next().await.context("the manifests are no longer watched")?;
     let mut problems = report(&first, Vec::new());
     engine.apply(first.events);
     engine.retire();
     engine.stamp()?;
-    publish_names(&engine, &node, &cgroup, &run_dir, &telemetry);
     readiness.clear("manifests");
 
     for (hook, attached) in links::attach(&ebpf, &pins, &cgroup)? {
@@ -98,7 +88,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if let Err(error) = listing::install(&mut ebpf, &pins) {
         tracing::warn!(%error, "live connections can't be listed");
     }
-    check_attachment(&pins, &cgroup, &readiness);
+    let mut wire = match Packets::start(&mut ebpf, &pins) {
+        Ok(packets) => Some(Wire::new(packets)),
+        Err(error) => {
+            tracing::warn!(%error, "packets are not counted");
+            None
+        }
+    };
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -106,30 +102,33 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut look = Look::new();
+    let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
+    let mut look = Look::default();
     loop {
-        look.plan(!engine.assignment().unassigned.is_empty());
+        if let Some(wire) = &mut wire {
+            wire.follow(engine.assignment());
+        }
+        let names_due = publisher.publish(&engine, wire.as_ref(), &run_dir);
         tokio::select! {
             batch = source.next() => {
                 let batch = batch.context("the manifests are no longer watched")?;
                 problems = report(&batch, problems);
                 engine.apply(batch.events);
                 look.soon();
-                publish_names(&engine, &node, &cgroup, &run_dir, &telemetry);
             }
             () = namespaces.changed() => {
                 engine.rescan();
-                publish_names(&engine, &node, &cgroup, &run_dir, &telemetry);
                 look.soon();
             }
-            () = sleep_until(look.at) => {
+            () = look.due(engine.is_waiting()) => {
                 engine.rescan();
                 look.later();
             }
+            () = at(names_due) => {}
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, &problems),
             _ = retry.tick() => engine.retry(),
             _ = verify.tick() => {
-                check_attachment(&pins, &cgroup, &readiness);
+                keep_attached(&ebpf, &pins, &cgroup, &readiness);
                 engine.set_watched(telemetry.watchers() > 0);
             }
             _ = terminate.recv() => break,
@@ -140,48 +139,30 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// When to look for network namespaces next: often at first, since an address may come after its namespace.
-struct Look {
-    at: Instant,
-    pause: Duration,
-}
-
-impl Look {
-    fn new() -> Self {
-        Self {
-            at: Instant::now() + LAST_LOOK,
-            pause: FIRST_LOOK,
-        }
-    }
-
-    fn soon(&mut self) {
-        self.pause = FIRST_LOOK;
-        self.at = Instant::now() + self.pause;
-    }
-
-    fn later(&mut self) {
-        self.pause = (self.pause * 2).min(LAST_LOOK);
-        self.at = Instant::now() + self.pause;
-    }
-
-    /// Without a pod that waits, there is nothing to look for.
-    fn plan(&mut self, waiting: bool) {
-        if !waiting {
-            self.at = Instant::now() + LAST_LOOK;
-        }
+/// Comes at a time, or never.
+async fn at(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 
-fn check_attachment(pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
+/// Asks the kernel whether our programs run, and mends what was taken away.
+fn keep_attached(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
     let missing = verify::not_attached(pins, cgroup);
     if missing.is_empty() {
         return readiness.clear("programs");
     }
-    let lines: Vec<_> = missing
-        .iter()
-        .map(|hook| format!("{}: {}", hook.program, hook.why))
-        .collect();
+    let lines: Vec<_> = missing.iter().map(|hook| format!("{}: {}", hook.program, hook.why)).collect();
     readiness.block("programs", lines.join("; "));
+    match links::attach(ebpf, pins, cgroup) {
+        Ok(_) if verify::not_attached(pins, cgroup).is_empty() => {
+            tracing::warn!("programs that were no longer attached are attached again");
+            readiness.clear("programs");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!(%error, "the programs can't be attached again"),
+    }
 }
 
 /// Logs what is newly wrong with the manifests; returns what is wrong now.
@@ -197,14 +178,6 @@ fn report(batch: &Batch, before: Vec<String>) -> Vec<String> {
         tracing::debug!(%note, "manifest");
     }
     now
-}
-
-fn publish_names(engine: &Engine, node: &str, cgroup: &Cgroup, run_dir: &RunDir, telemetry: &Telemetry) {
-    telemetry.rename(directory(engine));
-    let names = Names::of(engine, node, cgroup.path());
-    if let Err(error) = names.store(run_dir.path()) {
-        tracing::warn!(dir = %run_dir.path().display(), %error, "the names can't be stored; meshctl shows ids");
-    }
 }
 
 fn capacity(sizes: &MapSizes) -> Capacity {
@@ -237,24 +210,4 @@ pub fn cleanup(place: &super::config::Place) -> anyhow::Result<Vec<PathBuf>> {
     let mut removed = Pins::new(&place.bpffs).remove_all()?;
     removed.extend(run_dir.remove()?);
     Ok(removed)
-}
-
-/// The names behind the ids, for telemetry.
-fn directory(engine: &Engine) -> Directory {
-    let services = engine.ledger().services().map(|(id, name, key, _)| {
-        let (namespace, name) = (name.namespace.clone(), name.name.clone());
-        (
-            id,
-            Service {
-                namespace,
-                name,
-                port: key.port,
-            },
-        )
-    });
-    let pods = engine.ledger().workloads().map(|(id, key)| (id, names::Pod::of(key, engine.cluster().pod(key))));
-    Directory {
-        pods: pods.collect(),
-        services: services.collect(),
-    }
 }

@@ -64,6 +64,7 @@ pub const HOOKS: [Hook; 9] = [
 pub fn load(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
         Program::SockOps(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
@@ -76,6 +77,7 @@ pub fn load(program: &mut Program) -> Result<(), ProgramError> {
 pub fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.fd(),
+        Program::SchedClassifier(program) => program.fd(),
         Program::SockOps(program) => program.fd(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }

@@ -1,7 +1,7 @@
 //! Attaches the cgroup programs by pinned links, or takes over the links of a previous agent.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use super::{
     hooks::{self, HOOKS, Hook},
     pins::Pins,
 };
-use crate::sys::bpf::{self, CgroupLink};
+use crate::sys::bpf::{self, Target};
 
 /// Why a program can't be attached.
 #[derive(Debug, Error)]
@@ -120,6 +120,8 @@ impl AsFd for Cgroup {
 /// # Errors
 /// The first hook that can't be attached; those before it stay attached.
 pub fn attach(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup) -> Result<Vec<(Hook, Attached)>, LinkError> {
+    let links = pins.link("");
+    pins.discard_unfinished().map_err(|source| LinkError::Pin { path: links, source })?;
     HOOKS
         .into_iter()
         .map(|hook| Ok((hook, attach_one(ebpf, pins, cgroup, hook)?)))
@@ -155,12 +157,9 @@ fn attach_one(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, hook: Hook) -> Result<A
         }
     }
     // Attach first, then replace the pin: an old link that still works goes on working until the new one does.
-    let link = bpf::link_create(program, cgroup.as_fd(), hook.attach).map_err(refused)?;
-    // bpffs takes no dots in names.
-    let fresh = pins.link(&format!("{}_new", hook.program));
-    remove_if_there(&fresh).map_err(pin_failed)?;
-    bpf::pin(link.as_fd(), &fresh).map_err(pin_failed)?;
-    fs::rename(&fresh, &path).map_err(pin_failed)?;
+    let link = bpf::attach_to_cgroup(program, cgroup.as_fd(), hook.attach).map_err(refused)?;
+    pins.replace_link(hook.program, link.as_fd())
+        .map_err(pin_failed)?;
     Ok(Attached::New)
 }
 
@@ -175,27 +174,17 @@ fn pinned_here(path: &Path, cgroup: &Cgroup, hook: Hook) -> Result<Option<std::o
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(pin_failed(error)),
     };
-    let info = bpf::cgroup_link_info(link.as_fd()).map_err(pin_failed)?;
+    let info = bpf::link_info(link.as_fd()).map_err(pin_failed)?;
     let id = cgroup.id().map_err(|source| LinkError::Cgroup {
         path: cgroup.path.clone(),
         source,
     })?;
-    let here = info.is_some_and(
-        |CgroupLink {
-             cgroup, attach_type, ..
-         }| { cgroup == id && attach_type == hook.attach as u32 },
-    );
+    let attach_type = hook.attach as u32;
+    let here = info.target == Target::Cgroup { id, attach_type };
     if !here {
         tracing::warn!(link = %path.display(), ?info, "the pinned link is attached elsewhere; attaching anew");
     }
     Ok(here.then_some(link))
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The next step for the errors that have one.

@@ -1,7 +1,7 @@
 //! The list of live connections: an iterator pinned beside the maps, read like a file.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     os::fd::AsFd,
 };
@@ -56,18 +56,13 @@ pub fn install(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), ListingError> {
     };
     program.load(KIND, &types)?;
     let storage = aya::maps::MapData::from_pin(pins.map(map::SOCK_STATE))?;
-    let (path, fresh) = (pins.link(PROGRAM), pins.link("mesh_list_new"));
+    let path = pins.link(PROGRAM);
     let failed = |source| ListingError::Io {
         path: path.display().to_string(),
         source,
     };
     let link = bpf::map_iterator(program.fd()?.as_fd(), storage.fd().as_fd()).map_err(failed)?;
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    bpf::pin(link.as_fd(), &fresh).map_err(failed)?;
-    fs::rename(&fresh, &path).map_err(failed)
+    pins.replace_link(PROGRAM, link.as_fd()).map_err(failed)
 }
 
 /// Every connection that lives now.

@@ -2,14 +2,20 @@
 
 use std::{
     fs, io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
 use mesh_common::{abi::ABI_VERSION, names};
 use thiserror::Error;
 
+use crate::sys::bpf;
+
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Ends the name of a link that is about to replace another.
+const UNFINISHED: &str = "_new";
 
 /// Why the pins can't be used.
 #[derive(Debug, Error)]
@@ -90,6 +96,48 @@ impl Pins {
         Ok(())
     }
 
+    /// Pins a link under a name, in place of one that may be there: whatever that one runs goes on until this
+    /// one does.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn replace_link(&self, name: &str, link: BorrowedFd<'_>) -> io::Result<()> {
+        // bpffs takes no dots in names.
+        let fresh = self.link(&format!("{name}{UNFINISHED}"));
+        remove_if_there(&fresh)?;
+        bpf::pin(link, &fresh)?;
+        fs::rename(&fresh, self.link(name))
+    }
+
+    /// Removes the pin of a link, and so detaches its program; what is already gone is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_link(&self, name: &str) -> io::Result<()> {
+        remove_if_there(&self.link(name))
+    }
+
+    /// Removes what an agent that was killed between two steps of [`Self::replace_link`] left: a second link
+    /// that runs beside the first.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn discard_unfinished(&self) -> io::Result<()> {
+        let names = self.links()?;
+        names.iter().filter(|name| name.ends_with(UNFINISHED)).try_for_each(|name| self.remove_link(name))
+    }
+
+    /// Names of the pinned links.
+    ///
+    /// # Errors
+    /// Where the directory can't be read.
+    pub fn links(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(self.root.join("links"))?;
+        names
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
     /// Removes every pin, of this and of other ABI versions, and so everything that is attached; returns
     /// what was removed. What is already gone is no error.
     ///
@@ -100,6 +148,13 @@ impl Pins {
         let mut removed = Vec::new();
         remove_tree(&top, &mut removed)?;
         Ok(removed)
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

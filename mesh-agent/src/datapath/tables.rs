@@ -144,14 +144,31 @@ impl Tables {
     }
 }
 
+/// Every entry of a pinned hash map, whoever writes it.
+///
+/// # Errors
+/// Where it is missing or can't be read, or has keys or values of another size.
+pub fn entries<K: Data, V: Data>(pins: &Pins, name: &'static str) -> Result<Vec<(K, V)>, TableError> {
+    Hash::open(pins, name)?.entries()
+}
+
+/// Every element of a pinned array.
+///
+/// # Errors
+/// Where it is missing or can't be read, or has elements of another size.
+pub fn elements<V: Data>(pins: &Pins, name: &'static str) -> Result<Vec<(u32, V)>, TableError> {
+    let slots = Slots::open(pins, name)?;
+    slots.get_all(0..slots.map.len())
+}
+
 /// A hash map.
-struct Hash<K: Data, V: Data> {
+pub(super) struct Hash<K: Data, V: Data> {
     name: &'static str,
     map: HashMap<MapData, Raw<K>, Raw<V>>,
 }
 
 impl<K: Data, V: Data> Hash<K, V> {
-    fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
         let map = HashMap::try_from(open(pins, name, Map::HashMap)?)
             .map_err(|source| TableError { map: name, source })?;
         Ok(Self { name, map })
@@ -173,6 +190,15 @@ impl<K: Data, V: Data> Hash<K, V> {
                 map: self.name,
                 source,
             }),
+        }
+    }
+
+    /// `None` where there is no entry.
+    pub(super) fn get(&self, key: K) -> Result<Option<V>, TableError> {
+        match self.map.get(&Raw(key), 0) {
+            Ok(Raw(value)) => Ok(Some(value)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(TableError { map: self.name, source }),
         }
     }
 

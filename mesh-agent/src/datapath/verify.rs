@@ -3,7 +3,7 @@
 use std::{io, os::fd::AsFd};
 
 use super::{hooks::HOOKS, links::Cgroup, pins::Pins};
-use crate::sys::bpf;
+use crate::sys::bpf::{self, Target};
 
 /// A hook that does not run our program, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,17 +44,16 @@ fn look(pins: &Pins, cgroup: &Cgroup, hook: super::hooks::Hook) -> io::Result<Op
             )));
         }
     };
-    let Some(info) = bpf::cgroup_link_info(link.as_fd())? else {
-        return Ok(Some(format!(
-            "{} is not the link of a cgroup program",
-            path.display()
-        )));
+    let info = bpf::link_info(link.as_fd())?;
+    let wanted = Target::Cgroup {
+        id: cgroup.id()?,
+        attach_type: hook.attach as u32,
     };
-    if info.cgroup != cgroup.id()? {
+    if info.target != wanted {
         let place = cgroup.path().display();
         return Ok(Some(format!(
-            "link {} is attached to cgroup id {}, not to {place}",
-            info.id, info.cgroup
+            "link {} is attached to {:?}, not to {place} ({wanted:?})",
+            info.id, info.target
         )));
     }
     let effective = bpf::effective_programs(cgroup.as_fd(), hook.attach)?;

@@ -68,11 +68,6 @@ impl Cluster {
         }
     }
 
-    /// Takes in a change and says what it may have touched.
-    pub fn apply(&mut self, event: Event) -> Dirty {
-        self.change(event)
-    }
-
     /// What the kernel should know of a Service; `None` where there is no such Service. One that nobody
     /// can dial has no ports.
     #[must_use]

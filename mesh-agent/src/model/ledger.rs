@@ -33,6 +33,7 @@ mod regions;
 mod retry;
 mod service;
 mod services;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod workload;

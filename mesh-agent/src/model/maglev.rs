@@ -99,7 +99,6 @@ fn hash_endpoint(addr: Addr, port: Port) -> u64 {
     )
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "shifted by 64 bits, 64 remain")]
 const fn high_half(bits: u128) -> u64 {
     (bits >> 64) as u64
 }

@@ -8,7 +8,7 @@ use std::{
 use mesh_common::addr::Addr;
 use thiserror::Error;
 
-use super::discover::Namespace;
+use super::{discover::Namespace, links::Link};
 use crate::model::desired::PodKey;
 
 /// What a local, enrolled pod says of its namespace.
@@ -66,6 +66,8 @@ pub struct Assignment {
     pub cookies: BTreeMap<PodKey, u64>,
     /// Path of the handle by pod.
     pub paths: BTreeMap<PodKey, PathBuf>,
+    /// Interfaces by pod.
+    pub links: BTreeMap<PodKey, Vec<Link>>,
     /// The pods that have none, with the reason.
     pub unassigned: BTreeMap<PodKey, Unassigned>,
 }
@@ -94,6 +96,7 @@ pub fn assign(pods: &[Candidate], namespaces: &[Namespace], dir: &Path) -> Assig
         } else {
             result.cookies.insert((*pod).clone(), namespace.cookie);
             result.paths.insert((*pod).clone(), namespace.path.clone());
+            result.links.insert((*pod).clone(), namespace.links.clone());
         }
     }
     result
@@ -165,6 +168,7 @@ mod tests {
             path: Path::new(DIR).join(name),
             cookie,
             addresses,
+            links: Vec::new(),
         }
     }
 

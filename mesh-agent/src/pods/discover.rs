@@ -12,6 +12,7 @@ use std::{
 use mesh_common::addr::Addr;
 use rustix::net::{AddressFamily, SocketType};
 
+use super::links::{self, Link};
 use crate::sys::netns;
 
 /// A network namespace as found.
@@ -23,6 +24,8 @@ pub struct Namespace {
     pub cookie: u64,
     /// Addresses of its interfaces, without loopback and link-local ones.
     pub addresses: Vec<Addr>,
+    /// Its interfaces.
+    pub links: Vec<Link>,
 }
 
 /// Every network namespace with a handle in `dir`, each once, without the agent's own: that one belongs to
@@ -56,12 +59,13 @@ pub fn scan(dir: &Path) -> io::Result<Vec<Namespace>> {
 /// Where it can't be opened or is no network namespace.
 pub fn look(path: &Path) -> io::Result<Namespace> {
     let handle = File::open(path)?;
-    let (cookie, addresses) =
-        netns::run_in(&handle, || Ok((netns::cookie_of(probe_socket()?)?, addresses()?)))?;
+    let inside = || Ok((netns::cookie_of(probe_socket()?)?, addresses()?, links::list()?));
+    let (cookie, addresses, links) = netns::run_in(&handle, inside)?;
     Ok(Namespace {
         path: path.to_path_buf(),
         cookie,
         addresses,
+        links,
     })
 }
 

@@ -30,9 +30,14 @@ impl NetnsWatch {
             Ok(watcher)
         });
         let watcher = watching
-            .inspect_err(|error| tracing::info!(dir = %dir.display(), %error, "looking for namespaces now and then"))
+            .inspect_err(
+                |error| tracing::info!(dir = %dir.display(), %error, "looking for namespaces now and then"),
+            )
             .ok();
-        Self { changed, _watcher: watcher }
+        Self {
+            changed,
+            _watcher: watcher,
+        }
     }
 
     /// Something changed since the last time. Can be dropped and called again without a loss.

@@ -36,6 +36,10 @@ pub enum AttachType {
     Peername4 = 29,
     /// `BPF_CGROUP_INET6_GETPEERNAME`.
     Peername6 = 30,
+    /// `BPF_TCX_INGRESS`.
+    TcxIngress = 46,
+    /// `BPF_TCX_EGRESS`.
+    TcxEgress = 47,
 }
 
 const OBJ_PIN: u32 = 6;
@@ -46,18 +50,38 @@ const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 const QUERY_EFFECTIVE: u32 = 1;
 const LINK_TYPE_CGROUP: u32 = 3;
+const LINK_TYPE_TCX: u32 = 11;
 
-/// What a link of a cgroup program says of itself.
+/// What a link says of itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct CgroupLink {
+pub struct LinkInfo {
     /// Link id.
     pub id: u32,
     /// Id of the program it runs now.
     pub program: u32,
-    /// Id of the cgroup it is attached to; 0 once that cgroup is gone.
-    pub cgroup: u64,
-    /// Attach type, as a number.
-    pub attach_type: u32,
+    /// What it is attached to.
+    pub target: Target,
+}
+
+/// What a link is attached to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// A cgroup.
+    Cgroup {
+        /// Its id; 0 once it is gone.
+        id: u64,
+        /// Attach type, as a number.
+        attach_type: u32,
+    },
+    /// An interface.
+    Interface {
+        /// Its index; 0 once it is gone.
+        ifindex: u32,
+        /// Attach type, as a number.
+        attach_type: u32,
+    },
+    /// Something else.
+    Other,
 }
 
 /// Attaches a program to a cgroup by a link, beside other tools' programs.
@@ -65,22 +89,35 @@ pub struct CgroupLink {
 /// # Errors
 /// The kernel's: EPERM without the capabilities or under an exclusive attachment above, EINVAL for another
 /// program type.
-pub fn link_create(
+pub fn attach_to_cgroup(
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
     attach: AttachType,
 ) -> io::Result<OwnedFd> {
+    link_create(program, cgroup.as_raw_fd(), attach)
+}
+
+/// Attaches a program to an interface of the current network namespace by a link, behind other tools'
+/// programs (tcx, kernel 6.6 and newer).
+///
+/// # Errors
+/// The kernel's: ENODEV where the interface is gone, EINVAL where the kernel has no tcx.
+pub fn attach_to_interface(program: BorrowedFd<'_>, ifindex: u32, attach: AttachType) -> io::Result<OwnedFd> {
+    link_create(program, i32::try_from(ifindex).map_err(io::Error::other)?, attach)
+}
+
+fn link_create(program: BorrowedFd<'_>, target: i32, attach: AttachType) -> io::Result<OwnedFd> {
     #[derive(Immutable, IntoBytes)]
     #[repr(C)]
     struct Attr {
         prog_fd: i32,
-        target_fd: i32,
+        target: i32,
         attach_type: u32,
         flags: u32,
     }
     let attr = Attr {
         prog_fd: program.as_raw_fd(),
-        target_fd: cgroup.as_raw_fd(),
+        target,
         attach_type: attach as u32,
         flags: 0,
     };
@@ -140,11 +177,12 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     call(LINK_UPDATE, &attr).map(drop)
 }
 
-/// Asks a link about itself; `None` where it is not the link of a cgroup program.
+/// Asks a link about itself.
 ///
 /// # Errors
 /// The kernel's.
-pub fn cgroup_link_info(link: BorrowedFd<'_>) -> io::Result<Option<CgroupLink>> {
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    /// The part of `struct bpf_link_info` that links of cgroups and of interfaces fill.
     #[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
     #[repr(C)]
     struct Info {
@@ -152,17 +190,27 @@ pub fn cgroup_link_info(link: BorrowedFd<'_>) -> io::Result<Option<CgroupLink>> 
         id: u32,
         prog_id: u32,
         reserved: u32,
-        cgroup_id: u64,
-        attach_type: u32,
-        tail: u32,
+        detail: [u32; 4],
     }
-    let info: Info = info_by_fd(link)?;
-    Ok((info.link_type == LINK_TYPE_CGROUP).then_some(CgroupLink {
-        id: info.id,
-        program: info.prog_id,
-        cgroup: info.cgroup_id,
-        attach_type: info.attach_type,
-    }))
+    let Info {
+        link_type,
+        id,
+        prog_id: program,
+        detail,
+        ..
+    } = info_by_fd(link)?;
+    let target = match link_type {
+        LINK_TYPE_CGROUP => Target::Cgroup {
+            id: zerocopy::transmute!([detail[0], detail[1]]),
+            attach_type: detail[2],
+        },
+        LINK_TYPE_TCX => Target::Interface {
+            ifindex: detail[0],
+            attach_type: detail[1],
+        },
+        _ => Target::Other,
+    };
+    Ok(LinkInfo { id, program, target })
 }
 
 /// Ids of the programs that run for sockets of a cgroup, in order, wherever they are attached.

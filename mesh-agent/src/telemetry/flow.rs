@@ -175,6 +175,7 @@ mod tests {
                 },
             )]
             .into(),
+            ..Directory::default()
         }
     }
 

@@ -1,7 +1,10 @@
 //! Metrics in OpenMetrics text. Names and labels are Istio's where Istio has them, so that its dashboards
 //! work; `mesh_*` otherwise.
 
-use mesh_common::sock::{SockState, flag};
+use mesh_common::{
+    packet::{PacketTotals, UdpTraffic},
+    sock::{SockState, flag},
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -11,6 +14,7 @@ use prometheus_client::{
 use super::{
     accounting::Growth,
     names::{Directory, Pod},
+    udp::Parties,
 };
 
 /// What Istio writes for a label whose value is not known.
@@ -52,6 +56,25 @@ struct VerdictLabels {
     direction: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PacketLabels {
+    namespace: String,
+    pod: String,
+    protocol: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UdpLabels {
+    namespace: String,
+    pod: String,
+    peer_namespace: String,
+    peer_pod: String,
+    service: String,
+    service_namespace: String,
+    direction: &'static str,
+}
+
 /// All metrics of the agent.
 pub struct Metrics {
     registry: Registry,
@@ -64,6 +87,10 @@ pub struct Metrics {
     map_entries: Family<MapLabels, Gauge>,
     map_capacity: Family<MapLabels, Gauge>,
     events_lost: Counter,
+    packets: Family<PacketLabels, Counter>,
+    packet_bytes: Family<PacketLabels, Counter>,
+    datagrams: Family<UdpLabels, Counter>,
+    datagram_bytes: Family<UdpLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -79,6 +106,10 @@ impl Default for Metrics {
             map_entries: Family::default(),
             map_capacity: Family::default(),
             events_lost: Counter::default(),
+            packets: Family::default(),
+            packet_bytes: Family::default(),
+            datagrams: Family::default(),
+            datagram_bytes: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -126,6 +157,14 @@ impl Default for Metrics {
             "Flow records that found the ring buffer full",
             metrics.events_lost.clone(),
         );
+        registry.register("mesh_packets", "Packets at a pod's interface", metrics.packets.clone());
+        registry.register(
+            "mesh_packet_bytes",
+            "Bytes of the packets at a pod's interface, with all headers",
+            metrics.packet_bytes.clone(),
+        );
+        registry.register("mesh_udp_datagrams", "UDP datagrams of a pod", metrics.datagrams.clone());
+        registry.register("mesh_udp_bytes", "Payload bytes of a pod's UDP datagrams", metrics.datagram_bytes.clone());
         metrics
     }
 }
@@ -177,6 +216,50 @@ impl Metrics {
                 "events_lost" => raise(&self.events_lost, value),
                 _ => {}
             }
+        }
+    }
+
+    /// Sets the packets of a pod to what the kernel has counted.
+    pub fn packets(&self, pod: u32, totals: &PacketTotals, names: &Directory) {
+        let named = Named::of(pod, names);
+        for (protocol, count) in [("tcp", totals.tcp), ("udp", totals.udp), ("other", totals.other)] {
+            let directions = [
+                ("sent", count.sent_packets, count.sent_bytes),
+                ("received", count.received_packets, count.received_bytes),
+            ];
+            for (direction, packets, bytes) in directions {
+                let labels = PacketLabels {
+                    namespace: named.namespace.clone(),
+                    pod: named.pod.clone(),
+                    protocol,
+                    direction,
+                };
+                raise(&self.packets.get_or_create(&labels), packets);
+                raise(&self.packet_bytes.get_or_create(&labels), bytes);
+            }
+        }
+    }
+
+    /// Adds what a UDP flow grew by.
+    pub fn udp(&self, parties: Parties, growth: UdpTraffic, names: &Directory) {
+        let (pod, peer) = (Named::of(parties.pod, names), Named::of(parties.peer, names));
+        let service = names.services.get(&parties.service);
+        let directions = [
+            ("sent", growth.sent_datagrams, growth.sent_bytes),
+            ("received", growth.received_datagrams, growth.received_bytes),
+        ];
+        for (direction, datagrams, bytes) in directions {
+            let labels = UdpLabels {
+                namespace: pod.namespace.clone(),
+                pod: pod.pod.clone(),
+                peer_namespace: peer.namespace.clone(),
+                peer_pod: peer.pod.clone(),
+                service: service.map_or_else(|| UNKNOWN.to_owned(), |service| service.name.clone()),
+                service_namespace: service.map_or_else(|| UNKNOWN.to_owned(), |service| service.namespace.clone()),
+                direction,
+            };
+            self.datagrams.get_or_create(&labels).inc_by(datagrams);
+            self.datagram_bytes.get_or_create(&labels).inc_by(bytes);
         }
     }
 
@@ -246,6 +329,7 @@ fn labels(sock: &SockState, names: &Directory) -> TcpLabels {
 
 /// A pod's labels, with `unknown` for what is not known.
 struct Named {
+    pod: String,
     workload: String,
     namespace: String,
     app: String,
@@ -261,6 +345,7 @@ impl Named {
                 .map_or_else(|| UNKNOWN.to_owned(), Clone::clone)
         };
         Self {
+            pod: field(|pod| &pod.pod),
             workload: field(|pod| &pod.workload),
             namespace: field(|pod| &pod.namespace),
             app: field(|pod| &pod.app),

@@ -25,7 +25,11 @@ impl Pod {
     pub fn of(key: &PodKey, pod: Option<&object::Pod>) -> Self {
         let label = |names: [&str; 2]| {
             let labels = pod.map(|pod| &pod.labels);
-            names.iter().find_map(|&name| labels?.get(name)).cloned().unwrap_or_default()
+            names
+                .iter()
+                .find_map(|&name| labels?.get(name))
+                .cloned()
+                .unwrap_or_default()
         };
         Self {
             namespace: key.object.namespace.clone(),
@@ -56,6 +60,15 @@ impl Service {
     }
 }
 
+/// A pod's interface.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Interface {
+    /// Workload id of the pod.
+    pub pod: u32,
+    /// Cookie of its network namespace.
+    pub netns: u64,
+}
+
 /// All names.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Directory {
@@ -63,4 +76,6 @@ pub struct Directory {
     pub pods: HashMap<u32, Pod>,
     /// Service ports by service id.
     pub services: HashMap<u32, Service>,
+    /// Pods of this node by the index of the host end of their interface.
+    pub interfaces: HashMap<u32, Interface>,
 }

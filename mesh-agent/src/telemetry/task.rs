@@ -6,7 +6,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mesh_common::flow::{EventKind, FlowEvent};
+use mesh_common::{
+    flow::{EventKind, FlowEvent},
+    packet::UdpKey,
+};
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::{MissedTickBehavior, interval},
@@ -18,9 +21,10 @@ use super::{
     flow::{self, FlowRecord},
     metrics::Metrics,
     names::Directory,
+    udp::{Parties, UdpFlows},
 };
 use crate::{
-    datapath::{listing, pins::Pins, readings::Readings, tables::TableError},
+    datapath::{listing, peers::Peers, pins::Pins, readings::Readings, tables::TableError},
     sys::clock,
 };
 
@@ -51,6 +55,8 @@ impl Telemetry {
         let task = Task {
             pins: pins.clone(),
             readings: Readings::open(pins)?,
+            peers: Peers::open(pins)?,
+            udp: UdpFlows::default(),
             events,
             accounting: Accounting::default(),
             metrics: Metrics::default(),
@@ -93,6 +99,8 @@ impl Telemetry {
 struct Task {
     pins: Pins,
     readings: Readings,
+    peers: Peers,
+    udp: UdpFlows,
     events: Events,
     accounting: Accounting,
     metrics: Metrics,
@@ -137,10 +145,35 @@ impl Task {
                 self.drain();
             }
         }
-        match self.readings.counters() {
-            Ok(counters) => self.metrics.kernel(&counters),
-            Err(error) => tracing::warn!(%error, "the kernel's counters can't be read"),
+        if let Err(error) = self.sample_totals(&names) {
+            tracing::warn!(%error, "the kernel's counters can't be read");
         }
+    }
+
+    fn sample_totals(&mut self, names: &Directory) -> Result<(), TableError> {
+        self.metrics.kernel(&self.readings.counters()?);
+        for (ifindex, totals) in self.readings.packets()? {
+            if let Some(interface) = names.interfaces.get(&ifindex) {
+                self.metrics.packets(interface.pod, &totals, names);
+            }
+        }
+        let reading = self.readings.udp()?;
+        let peers = &self.peers;
+        let identify = |key: &UdpKey| {
+            let interface = names.interfaces.get(&key.ifindex).copied().unwrap_or_default();
+            Parties {
+                pod: interface.pod,
+                peer: peers.workload(key.remote),
+                service: peers.udp_service(interface.netns, key.remote, key.remote_port),
+            }
+        };
+        let metrics = &self.metrics;
+        let grown = |parties, growth| metrics.udp(parties, growth, names);
+        for over in self.udp.read(&reading, clock::monotonic(), identify, grown) {
+            self.readings.remove_udp(over)?;
+            self.udp.forget(&over);
+        }
+        Ok(())
     }
 
     fn drain(&mut self) {
@@ -187,7 +220,8 @@ impl Clock {
     fn now() -> Self {
         Self {
             calendar: SystemTime::now(),
-            monotonic: clock::monotonic() }
+            monotonic: clock::monotonic(),
+        }
     }
 
     fn at(&self, monotonic_ns: u64) -> SystemTime {

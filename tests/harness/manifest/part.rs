@@ -96,6 +96,13 @@ impl Endpoint {
         self
     }
 
+    /// Meant for clients in this zone.
+    #[must_use]
+    pub fn hint(mut self, zone: &str) -> Self {
+        self.0["hints"] = json!({"forZones": [{"name": zone}]});
+        self
+    }
+
     /// On another node.
     #[must_use]
     pub fn node(mut self, node: &str) -> Self {

@@ -155,17 +155,18 @@ pub struct Conversation {
 impl Conversation {
     /// Connects and reads the greeting.
     pub fn open(addr: SocketAddr) -> io::Result<Self> {
-        Self::begin(&Socket::new(Domain::for_address(addr), Type::STREAM, None)?, addr)
+        Self::open_over(&Socket::new(Domain::for_address(addr), Type::STREAM, None)?, addr)
     }
 
     /// As [`Conversation::open`], from a local address.
     pub fn open_from(local: SocketAddr, addr: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         socket.bind(&local.into())?;
-        Self::begin(&socket, addr)
+        Self::open_over(&socket, addr)
     }
 
-    fn begin(socket: &Socket, addr: SocketAddr) -> io::Result<Self> {
+    /// As [`Conversation::open`], over a socket that the test prepared and may connect again.
+    pub fn open_over(socket: &Socket, addr: SocketAddr) -> io::Result<Self> {
         // The time-out of a blocking connect() is that of a write.
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -177,7 +178,13 @@ impl Conversation {
                 }
                 _ => error,
             })?;
+        Self::over(socket)
+    }
+
+    /// Reads the greeting from a blocking socket that is connected.
+    pub fn over(socket: &Socket) -> io::Result<Self> {
         let stream: TcpStream = socket.try_clone()?.into();
+        stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let (peer_seen, local) = (stream.peer_addr()?, stream.local_addr()?);
         let mut stream = BufReader::new(stream);

@@ -9,7 +9,8 @@ use crate::model::desired::{ObjectName, PodKey};
 use crate::model::object::{EndpointSlice, Namespace, Node, Object, ObjectRef, Pod, Service};
 
 impl Cluster {
-    pub(super) fn change(&mut self, event: Event) -> Dirty {
+    /// Takes in a change and says what it may have touched.
+    pub fn apply(&mut self, event: Event) -> Dirty {
         match event {
             Event::Upsert(object) => {
                 self.doubt(object.reference(), Some(&object));

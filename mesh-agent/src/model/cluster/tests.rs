@@ -1,5 +1,10 @@
 //! The cluster as its users see it: objects in, services and workloads out.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "objects are written out where they are used"
+)]
+
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use mesh_common::service::Algorithm;
 use serde_json::{Value, json};

@@ -25,7 +25,7 @@ impl Block {
 
     /// Whether it could have come from an allocator.
     pub(super) const fn is_aligned(self) -> bool {
-        self.offset % self.len() == 0
+        self.offset.is_multiple_of(self.len())
     }
 
     /// The two blocks it consists of, unless it is a single slot.
@@ -165,7 +165,7 @@ mod tests {
             let mut buddy = Buddy::new(slots);
             let mut taken = 0;
             while taken < slots {
-                let len = 1 << (31 - (slots - taken).leading_zeros());
+                let len = 1 << (slots - taken).ilog2();
                 let block = buddy.take(len).unwrap();
                 assert!(block.offset + block.len() <= slots);
                 taken += block.len();

@@ -4,11 +4,12 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use mesh_common::abi::map;
-use mesh_common::addr::{Protocol, socket_addr};
-use mesh_common::service::{Backend, Frontend, ServiceInfo, Slot};
+use mesh_common::addr::socket_addr;
+use mesh_common::service::{Backend, ServiceInfo, Slot};
 use mesh_common::tag::Tagged;
 use mesh_common::workload::PodRef;
 
+use super::refusal::frontend_text;
 use crate::model::op::Observed;
 
 /// One entry that differs.
@@ -127,11 +128,6 @@ fn slots(side: &Observed) -> Vec<(u32, Slot)> {
     let regions = side.regions.iter();
     let slots = regions.flat_map(|(offset, slots)| (*offset..).zip(slots.iter().copied()));
     slots.collect()
-}
-
-fn frontend_text(frontend: &Frontend) -> String {
-    let protocol = Protocol::from_number(frontend.protocol.into()).map_or("?", Protocol::name);
-    format!("{}/{protocol}", socket_addr(frontend.addr, frontend.port))
 }
 
 fn tagged_text(value: Tagged) -> String {

@@ -1,6 +1,7 @@
 //! Numbers that are given out, come back, rest, and are given out again.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::iter;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Ids {
         let accounted: BTreeSet<u32> = used.iter().copied().chain(waiting).collect();
         let end = ids.unused.start;
         let mut from = 1;
-        for unknown in ids.unknown.iter().cloned().chain([end..end]) {
+        for unknown in ids.unknown.iter().cloned().chain(iter::once(end..end)) {
             let lost = gaps(from..unknown.start, &accounted);
             ids.resting.extend(lost.into_iter().flatten().map(|id| (now, id)));
             from = unknown.end;

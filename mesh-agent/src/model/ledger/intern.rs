@@ -76,9 +76,23 @@ impl<K: Eq + Hash> Interned<K> {
     where
         K: Clone,
     {
-        if let Some(&id) = self.by_key.get(key) {
-            return Ok(self.refer(id));
+        match self.take_known(key) {
+            Some(taken) => Ok(taken),
+            None => self.take_new(key, now),
         }
+    }
+
+    /// Refers to a thing that has an id, in use or at rest.
+    pub(super) fn take_known(&mut self, key: &K) -> Option<Taken> {
+        let id = self.id(key)?;
+        Some(self.refer(id))
+    }
+
+    /// Refers to a thing that has no id, with a new one.
+    pub(super) fn take_new(&mut self, key: &K, now: Duration) -> Result<Taken, NoId>
+    where
+        K: Clone,
+    {
         let id = self.ids.take(now)?;
         self.forget(id);
         let key = Arc::new(key.clone());

@@ -39,21 +39,22 @@ impl Pods {
         let Some(pod) = &endpoint.pod else {
             return Ok(0);
         };
-        if self.ids.id(pod).is_none() {
-            let by_address = self.hints.addresses.get(&endpoint.addr).copied();
-            let by_endpoint = self.hints.endpoints.get(&(endpoint.addr, endpoint.port));
-            let by_endpoint = by_endpoint.map_or(&[][..], Vec::as_slice);
-            // Where both name the same id, it is that one. Else the endpoint is the closer match.
-            let agreed = by_address.filter(|id| by_endpoint.contains(id));
-            let candidates = agreed
-                .into_iter()
-                .chain(by_endpoint.iter().copied())
-                .chain(by_address);
-            if let Some(id) = first_nameless(&mut self.ids, candidates, pod) {
-                return Ok(id);
-            }
+        if let Some(taken) = self.ids.take_known(pod) {
+            return Ok(taken.id);
         }
-        self.take(pod, now)
+        let by_address = self.hints.addresses.get(&endpoint.addr).copied();
+        let by_endpoint = self.hints.endpoints.get(&(endpoint.addr, endpoint.port));
+        let by_endpoint = by_endpoint.map_or(&[][..], Vec::as_slice);
+        // Where both name the same id, it is that one. Else the endpoint is the closer match.
+        let agreed = by_address.filter(|id| by_endpoint.contains(id));
+        let candidates = agreed
+            .into_iter()
+            .chain(by_endpoint.iter().copied())
+            .chain(by_address);
+        match first_nameless(&mut self.ids, candidates, pod) {
+            Some(id) => Ok(id),
+            None => self.take_new(pod, now),
+        }
     }
 
     /// Refers to a pod of which these addresses and this network namespace are known.
@@ -64,16 +65,17 @@ impl Pods {
         netns: Option<u64>,
         now: Duration,
     ) -> Result<u32, NoId> {
-        if self.ids.id(pod).is_none() {
-            // A cookie is never used twice, an address is: the cookie knows best.
-            let by_netns = netns.and_then(|cookie| self.hints.netns.get(&cookie));
-            let by_address = addresses.iter().filter_map(|addr| self.hints.addresses.get(addr));
-            let candidates = by_netns.into_iter().chain(by_address).copied();
-            if let Some(id) = first_nameless(&mut self.ids, candidates, pod) {
-                return Ok(id);
-            }
+        if let Some(taken) = self.ids.take_known(pod) {
+            return Ok(taken.id);
         }
-        self.take(pod, now)
+        // A cookie is never used twice, an address is: the cookie knows best.
+        let by_netns = netns.and_then(|cookie| self.hints.netns.get(&cookie));
+        let by_address = addresses.iter().filter_map(|addr| self.hints.addresses.get(addr));
+        let candidates = by_netns.into_iter().chain(by_address).copied();
+        match first_nameless(&mut self.ids, candidates, pod) {
+            Some(id) => Ok(id),
+            None => self.take_new(pod, now),
+        }
     }
 
     /// Gives up a reference to a workload id; 0 is nobody's.
@@ -83,8 +85,8 @@ impl Pods {
         }
     }
 
-    fn take(&mut self, pod: &PodKey, now: Duration) -> Result<u32, NoId> {
-        let id = self.ids.take(pod, now)?.id;
+    fn take_new(&mut self, pod: &PodKey, now: Duration) -> Result<u32, NoId> {
+        let id = self.ids.take_new(pod, now)?.id;
         // Workload ids are plenty: let each rest, whether the kernel has seen it or not.
         self.ids.publish(id);
         Ok(id)

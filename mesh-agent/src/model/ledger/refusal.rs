@@ -57,9 +57,9 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port(port) => port_text(f, port),
+            Self::Port(port) => port_text(f, *port),
             Self::Frontend(port, frontend) => {
-                port_text(f, port)?;
+                port_text(f, *port)?;
                 write!(f, " frontend {}", frontend_text(frontend))
             }
             Self::Addresses => f.write_str("addresses"),
@@ -123,7 +123,7 @@ fn next_step(table: Table, resting: bool) -> String {
     }
 }
 
-fn port_text(f: &mut fmt::Formatter<'_>, key: &PortKey) -> fmt::Result {
+fn port_text(f: &mut fmt::Formatter<'_>, key: PortKey) -> fmt::Result {
     write!(f, "port {}/{}", key.port, key.protocol.name())?;
     match key.family {
         Family::V4 => Ok(()),
@@ -131,7 +131,8 @@ fn port_text(f: &mut fmt::Formatter<'_>, key: &PortKey) -> fmt::Result {
     }
 }
 
-fn frontend_text(frontend: &Frontend) -> String {
+/// What a client dials.
+pub(super) fn frontend_text(frontend: &Frontend) -> String {
     let protocol = Protocol::from_number(frontend.protocol.into()).map_or("?", Protocol::name);
     format!("{}/{protocol}", socket_addr(frontend.addr, frontend.port))
 }

@@ -99,13 +99,11 @@ impl Ledger {
             return 0;
         }
         let pods = &mut self.endpoints.pods;
-        match pods.take_for_workload(pod, &wanted.addresses, wanted.netns, now) {
-            Ok(id) => id,
-            Err(NoId) => {
-                draft.refuse(Part::Addresses, Reason::NoWorkloadId, former.id != 0);
-                0
-            }
-        }
+        let taken = pods.take_for_workload(pod, &wanted.addresses, wanted.netns, now);
+        taken.unwrap_or_else(|NoId| {
+            draft.refuse(Part::Addresses, Reason::NoWorkloadId, former.id != 0);
+            0
+        })
     }
 
     fn claim(&mut self, wanted: &Wanted, id: u32, draft: &mut Draft, now: Duration) {

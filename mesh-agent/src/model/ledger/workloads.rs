@@ -69,7 +69,6 @@ impl Wanted {
 }
 
 /// What consistent hashing knows a client with that address by.
-#[expect(clippy::cast_possible_truncation, reason = "shifted by 32 bits, 32 remain")]
 const fn seed(addr: &Addr) -> u32 {
     (hash_addr(addr) >> 32) as u32
 }

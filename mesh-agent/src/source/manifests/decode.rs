@@ -75,32 +75,38 @@ fn decode_yaml(file: &str, document: &Document<'_>) -> Contents {
     match serde_saphyr::from_str_with_options::<Value>(document.text, options(document.text)) {
         Ok(tree) => Contents::of(file, document, &tree),
         Err(error) => {
-            let at = error.location();
-            let line = at.map(|at| document.lines_before + at.line());
-            // The text ends with a line of the document, where a line of the file is of more use.
-            let text = error.without_snippet().to_string();
-            let place = at.map(|at| format!(" at line {}, column {}", at.line(), at.column()));
-            let text = place
-                .as_deref()
-                .and_then(|place| text.strip_suffix(place))
-                .unwrap_or(&text);
-            Contents::broken(file, document.number, line, Fault::Syntax(text.to_owned()))
+            let line = error.location().map(|at| document.lines_before + at.line());
+            Contents::broken(file, document.number, line, Fault::Syntax(explain(&error)))
         }
     }
+}
+
+/// The message of the parser without what is for programmers, and without the line: it counts from the
+/// begin of the document, where one of the file is of more use.
+fn explain(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("the key {key:?} is there twice");
+    }
+    let text = error.to_string();
+    let place = error.location();
+    let place = place.map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+    let stripped = place.and_then(|place| text.strip_suffix(&place).map(str::to_owned));
+    stripped.unwrap_or(text)
 }
 
 /// JSON is ten times as fast to read. There may be several values, one after the other.
 fn decode_json(file: &Source<'_>) -> Contents {
     let mut contents = Contents::default();
     let mut values = serde_json::Deserializer::from_str(file.text).into_iter::<Value>();
-    let mut start = 0;
+    let (mut start, mut lines) = (0, 0);
     for number in 1.. {
         match values.next() {
             None => break,
             Some(Ok(tree)) => {
                 let text = &file.text[start..values.byte_offset()];
                 let blank = text.len() - text.trim_start().len();
-                let lines_before = count_lines(&file.text[..start + blank]);
+                let lines_before = lines + count_lines(&text[..blank]);
                 let document = Document {
                     number,
                     lines_before,
@@ -109,6 +115,7 @@ fn decode_json(file: &Source<'_>) -> Contents {
                 };
                 contents.append(Contents::of(file.name, &document, &tree));
                 start = values.byte_offset();
+                lines += count_lines(text);
             }
             Some(Err(error)) => {
                 let text = error.to_string();

@@ -40,7 +40,7 @@ impl Wake {
         self.notify(&state);
     }
 
-    /// Waits until something happened or the time is over; whether to go on.
+    /// Waits until something happened or the time is over.
     pub(super) fn wait(&self, timeout: Duration) -> Waited {
         let idle = |state: &mut State| !state.dirty && !state.stop;
         let guard = self.lock();

@@ -51,7 +51,9 @@ fn ten_thousand_services() {
         .collect();
     println!("initial plan of all services: {:?}", start.elapsed());
     assert!(plans.iter().all(|plan| plan.refusals.is_empty()));
-    plans.iter().for_each(|plan| kernel.apply_all(&plan.ops));
+    for plan in &plans {
+        kernel.apply_all(&plan.ops);
+    }
 
     let start = Instant::now();
     let ops: usize = all

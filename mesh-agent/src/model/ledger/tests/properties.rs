@@ -8,7 +8,7 @@ use crate::model::desired::ServicePorts;
 use crate::model::ledger::diff;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_reader_is_ever_led_astray(steps in steps(2), capacity in capacities(), seed in any::<u64>()) {

@@ -33,7 +33,7 @@ pub fn steps(pods: u8) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => service().prop_map(|(which, ports)| Step::Service(which, ports)),
         2 => (0..4_u8, prop::option::weighted(0.7, workloads())).prop_map(|(which, pod)| {
-            let own = pod.map(|pod| own_addresses(which, pod));
+            let own = pod.map(|pod| own_addresses(which, &pod));
             Step::Workload(which, own)
         }),
         4 => (0..12_u64).prop_map(Step::Wait),
@@ -106,12 +106,12 @@ fn workloads() -> impl Strategy<Value = Workload> {
     )
 }
 
-fn own_addresses(which: u8, pod: Workload) -> Workload {
+fn own_addresses(which: u8, pod: &Workload) -> Workload {
     let numbers = [which, which + 200].into_iter().take(pod.addresses.len());
     Workload {
         addresses: numbers.map(pod_addr).collect(),
         netns: pod.netns.map(|_| u64::from(which) + 1),
-        ..pod
+        ..*pod
     }
 }
 

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "objects are written out where they are used"
+)]
+
 use serde_json::{Value, json};
 
 use super::*;

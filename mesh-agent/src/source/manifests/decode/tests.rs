@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 
 const FIXTURES: [(&str, &str, usize); 5] = [
@@ -111,11 +113,13 @@ fn several_values_of_json_follow_each_other() {
     let one = |name: &str| {
         format!("{{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{{\"name\":\"{name}\"}}}}")
     };
-    let contents = decoded("x.json", &format!("{}\n{}\n{{", one("a"), one("b")));
+    let contents = decoded("x.json", &format!("{}\n\n{}\n{{", one("a"), one("b")));
     assert_eq!(names(&contents), ["Node a", "Node b"]);
+    let lines: Vec<_> = contents.objects.iter().map(|(_, place)| place.line).collect();
+    assert_eq!(lines, [Some(1), Some(3)]);
     assert_eq!(
         problems(&contents),
-        ["x.json:3: document 3: EOF while parsing an object"]
+        ["x.json:4: document 3: EOF while parsing an object"]
     );
 }
 
@@ -164,7 +168,7 @@ fn mistakes_are_named_with_file_line_document_and_field() {
         ),
         (
             "a: 1\na: 2\n",
-            "x.yaml:2: document 1: duplicate mapping key: a, set DuplicateKeyPolicy in Options if acceptable",
+            "x.yaml:2: document 1: the key \"a\" is there twice",
         ),
         (
             "---\na:\n\tb: 1\n",
@@ -235,7 +239,7 @@ fn what_aliases_blow_up_is_refused() {
     let mut text = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for (last, next) in "abcdefgh".chars().zip("bcdefghi".chars()) {
         let aliases = vec![format!("*{last}"); 10].join(",");
-        text += &format!("{next}: &{next} [{aliases}]\n");
+        writeln!(text, "{next}: &{next} [{aliases}]").unwrap();
     }
     let long = format!(
         "a: &a \"{}\"\nb: [{}]\n",
@@ -283,13 +287,13 @@ fn a_long_document_is_not_taken_for_a_bomb() {
 
 #[test]
 fn many_documents_keep_their_order_on_several_threads() {
-    let files: Vec<_> = (0..4)
-        .map(|file| {
-            (0..1_000)
-                .map(|it| format!("---\n{}", service(&format!("s{file}-{it}"), "80")))
-                .collect::<String>()
-        })
-        .collect();
+    let name = |file: usize, it: usize| format!("s{file}-{it}");
+    let text = |file| {
+        (0..1_000)
+            .map(|it| service(&name(file, it), "80"))
+            .collect::<Vec<_>>()
+    };
+    let files: Vec<String> = (0..4).map(|file| text(file).join("---\n")).collect();
     let sources: Vec<_> = files.iter().map(|text| Source { name: "x.yaml", text }).collect();
     let contents = decode(&sources);
     for (file, contents) in contents.iter().enumerate() {

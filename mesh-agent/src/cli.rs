@@ -1,0 +1,37 @@
+//! `meshctl`: what the kernel holds, in the words of Kubernetes.
+//!
+//! Everything is read from the pinned maps and links, so it works while the agent is dead; the agent is asked
+//! only for what nobody else knows. What is shown is built by pure functions from what was read.
+
+mod agent;
+mod answer;
+pub mod args;
+mod command;
+mod failure;
+mod fdinfo;
+mod held;
+mod node;
+mod output;
+mod scope;
+
+use std::{env, io::IsTerminal, process::ExitCode};
+
+use self::{args::Invocation, output::style::Style};
+
+/// The whole of `meshctl`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let invocation = Invocation::parse(env::args_os());
+    let style = Style::detect(std::io::stdout().is_terminal(), |name| env::var(name).ok());
+    let done = command::run(invocation, style).and_then(|answer| {
+        answer.print()?;
+        Ok(answer.exit)
+    });
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("meshctl: {failure}");
+            failure.exit().into()
+        }
+    }
+}

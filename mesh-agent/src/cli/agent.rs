@@ -1,0 +1,194 @@
+//! Asks the agent over its Unix socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::failure::Failure;
+use crate::app::{
+    admin::{self, Drift, Status},
+    lock,
+};
+
+/// The agent answers from memory; only one that hangs takes this long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The agent of a runtime directory.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    socket: PathBuf,
+}
+
+/// Why the agent did not answer.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Silence {
+    /// Nobody listens.
+    #[error(
+        "mesh-agent is not running (nobody listens on {0}): start it, or point --run-dir at its directory"
+    )]
+    NotRunning(PathBuf),
+    /// The socket is not for this user.
+    #[error("no permission to ask mesh-agent on {0}: run meshctl as root")]
+    Forbidden(PathBuf),
+    /// Anything else.
+    #[error("asking mesh-agent on {socket}: {why}")]
+    Broken {
+        /// The socket.
+        socket: PathBuf,
+        /// The reason.
+        why: String,
+    },
+}
+
+impl From<Silence> for Failure {
+    fn from(silence: Silence) -> Self {
+        Self::failed(silence.to_string())
+    }
+}
+
+impl Agent {
+    /// The agent with the given runtime directory.
+    pub fn new(run_dir: &Path) -> Self {
+        Self {
+            socket: lock::admin_socket(run_dir),
+        }
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Result<Status, Silence> {
+        self.get(admin::STATUS)
+    }
+
+    /// What the tables should hold and do not, and the other way round.
+    pub fn diff(&self) -> Result<Vec<Drift>, Silence> {
+        self.get(admin::DIFF)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Silence> {
+        let broken = |why: String| Silence::Broken {
+            socket: self.socket.clone(),
+            why,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| broken(error.to_string()))?;
+        let body = runtime.block_on(async {
+            let stream = UnixStream::connect(&self.socket).await;
+            let stream = stream.map_err(|error| silence(&self.socket, &error))?;
+            let answer = tokio::time::timeout(TIMEOUT, fetch(stream, path)).await;
+            let answer = answer.map_err(|_| broken(format!("no answer within {TIMEOUT:?}")))?;
+            answer.map_err(|error| broken(format!("{error:#}")))
+        })?;
+        serde_json::from_slice(&body).map_err(|error| {
+            broken(format!(
+                "an answer of another version than this meshctl's: {error}"
+            ))
+        })
+    }
+}
+
+async fn fetch(stream: UnixStream, path: &str) -> anyhow::Result<Bytes> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path)
+        .header(HOST, "mesh-agent")
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        anyhow::ensure!(
+            status == StatusCode::OK,
+            "{status}: {}",
+            String::from_utf8_lossy(&body).trim()
+        );
+        Ok(body)
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+fn silence(socket: &Path, error: &io::Error) -> Silence {
+    let socket = socket.to_path_buf();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Silence::NotRunning(socket),
+        io::ErrorKind::PermissionDenied => Silence::Forbidden(socket),
+        _ => Silence::Broken {
+            socket,
+            why: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use super::*;
+
+    fn answering(response: &'static str) -> (tempfile::TempDir, Result<Status, Silence>) {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(lock::admin_socket(dir.path())).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let len = stream.read(&mut request).unwrap();
+            assert!(request[..len].starts_with(b"GET /v1/status HTTP/1.1\r\n"));
+            stream.write_all(response.as_bytes()).unwrap();
+        });
+        let answer = Agent::new(dir.path()).status();
+        server.join().unwrap();
+        (dir, answer)
+    }
+
+    #[test]
+    fn without_an_agent_the_next_step_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let silence = Agent::new(dir.path()).status().unwrap_err();
+        assert!(matches!(silence, Silence::NotRunning(_)));
+        assert!(
+            silence.to_string().starts_with("mesh-agent is not running"),
+            "{silence}"
+        );
+        drop(UnixListener::bind(lock::admin_socket(dir.path())).unwrap());
+        assert!(matches!(
+            Agent::new(dir.path()).diff(),
+            Err(Silence::NotRunning(_))
+        ));
+    }
+
+    #[test]
+    fn an_answer_is_read() {
+        let (_dir, answer) =
+            answering("HTTP/1.1 200 OK\r\ncontent-length: 26\r\n\r\n{\"version\":\"1\",\"pid\":12  }");
+        let status = answer.unwrap();
+        assert_eq!((status.pid, status.version.as_str()), (12, "1"));
+    }
+
+    #[test]
+    fn a_refusal_is_quoted() {
+        let (_dir, answer) = answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy");
+        assert!(
+            answer
+                .unwrap_err()
+                .to_string()
+                .ends_with("503 Service Unavailable: busy")
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! The command line of `meshctl`.
+
+pub mod verb;
+
+use std::{ffi::OsString, path::Path};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap_complete::Shell;
+
+use self::verb::{
+    BackendVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb, TopArgs, WorkloadVerb,
+};
+use crate::app::config::Place;
+
+/// Shows what the mesh holds in the kernel of this node, and how its agent is.
+#[derive(Debug, Parser)]
+#[command(name = "meshctl", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to show.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Where the agent keeps its things.
+    #[command(flatten)]
+    pub place: Place,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
+    pub output: Format,
+    /// Only objects of this namespace.
+    #[arg(short, long, value_name = "NS", global = true)]
+    pub namespace: Option<String>,
+    /// Objects of all namespaces, which is the default.
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// One `kind/name` a line.
+    Name,
+}
+
+/// What to show.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How the mesh on this node is; fails where it is not well.
+    Status,
+    /// Look for what is wrong, and say what to do about it.
+    Check {
+        /// Look at a node before the agent is installed.
+        #[arg(long)]
+        pre: bool,
+    },
+    /// Services in the kernel.
+    #[command(subcommand, visible_alias = "svc")]
+    Service(ServiceVerb),
+    /// Endpoints that services send to.
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Pods of this node that are in the mesh.
+    #[command(subcommand)]
+    Pod(PodVerb),
+    /// Every pod address of the cluster the kernel knows.
+    #[command(subcommand)]
+    Workload(WorkloadVerb),
+    /// TCP connections of this node's pods that live now.
+    #[command(subcommand, visible_alias = "conn")]
+    Connection(ConnectionVerb),
+    /// The maps of the mesh.
+    #[command(subcommand)]
+    Map(MapVerb),
+    /// The programs of the mesh.
+    #[command(subcommand)]
+    Prog(ProgVerb),
+    /// The links that keep the programs attached.
+    #[command(subcommand)]
+    Link(LinkVerb),
+    /// Rates of connections and bytes.
+    Top(TopArgs),
+    /// Compare what the kernel holds with what the agent wants; fails where they differ.
+    Diff,
+    /// Versions of meshctl and of the agent.
+    Version,
+    /// Write a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// A parsed command line, and the name it was given under.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The command line.
+    pub cli: Cli,
+    /// File name of the program, for completion scripts.
+    pub program: &'static str,
+}
+
+impl Invocation {
+    /// Parses, or prints help or what is wrong and ends the process.
+    #[must_use]
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
+        let args: Vec<OsString> = args.into_iter().collect();
+        let program = program(args.first());
+        let mut command = command(program);
+        let cli = read(&mut command, args).unwrap_or_else(|error| error.exit());
+        Self { cli, program }
+    }
+}
+
+fn read(command: &mut clap::Command, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(command))?;
+    // clap looks for conflicts at each level of subcommands only.
+    if cli.global.all_namespaces && cli.global.namespace.is_some() {
+        let conflict = "the argument '--namespace <NS>' cannot be used with '--all-namespaces'";
+        return Err(command.error(ErrorKind::ArgumentConflict, conflict));
+    }
+    Ok(cli)
+}
+
+/// The command as it is called under a name. Where the agent keeps its things may be said after the
+/// subcommand, too.
+#[must_use]
+pub fn command(program: &'static str) -> clap::Command {
+    let command = Cli::command()
+        .mut_arg("bpffs", |arg| arg.global(true))
+        .mut_arg("run_dir", |arg| arg.global(true));
+    if program == PLUGIN {
+        command.name(PLUGIN).bin_name("kubectl mesh").display_name(PLUGIN)
+    } else {
+        command
+    }
+}
+
+/// The name kubectl looks for when it is asked for `kubectl mesh`.
+const PLUGIN: &str = "kubectl-mesh";
+
+fn program(arg0: Option<&OsString>) -> &'static str {
+    let name = arg0.and_then(|path| Path::new(path).file_name());
+    if name.is_some_and(|name| name == PLUGIN) {
+        PLUGIN
+    } else {
+        "meshctl"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use mesh_common::names::path;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    read(
+        &mut command("meshctl"),
+        line.split(' ').map(OsString::from).collect(),
+    )
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    command("meshctl").debug_assert();
+    command(PLUGIN).debug_assert();
+}
+
+#[test]
+fn global_options_stand_before_and_after_the_command() {
+    for line in [
+        "meshctl --run-dir /r -o json -n shop service list",
+        "meshctl service list --run-dir /r -o json -n shop",
+        "meshctl service --run-dir /r list -o json -n shop",
+    ] {
+        let global = parse(line).unwrap().global;
+        assert_eq!(global.place.run_dir, Path::new("/r"), "{line}");
+        assert_eq!(
+            (global.output, global.namespace.as_deref()),
+            (Format::Json, Some("shop")),
+            "{line}"
+        );
+    }
+    let global = parse("meshctl status").unwrap().global;
+    assert_eq!(global.place.bpffs, Path::new(path::BPFFS));
+}
+
+#[test]
+fn usage_errors_exit_with_two() {
+    for line in [
+        "meshctl",
+        "meshctl service",
+        "meshctl service list -A -n shop",
+        "meshctl -n shop service list -A",
+        "meshctl status -o xml",
+        "meshctl connection show web",
+        "meshctl top --interval 5m",
+    ] {
+        assert_eq!(
+            parse(line).unwrap_err().exit_code(),
+            i32::from(mesh_common::names::exit::USAGE),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn as_a_kubectl_plugin_it_calls_itself_so() {
+    assert_eq!(program(Some(&"/usr/local/bin/kubectl-mesh".into())), PLUGIN);
+    assert_eq!(program(Some(&"./meshctl".into())), "meshctl");
+    assert_eq!(program(None), "meshctl");
+    let help = command(PLUGIN)
+        .try_get_matches_from([PLUGIN, "service", "--help"])
+        .unwrap_err()
+        .to_string();
+    assert!(help.contains("Usage: kubectl mesh service"), "{help}");
+}

@@ -1,0 +1,158 @@
+//! What can be done with each kind of object.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What to do with services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// One line a service port.
+    List,
+    /// One service with its endpoints.
+    Show {
+        /// The service; NAME alone with --namespace, or an id.
+        #[arg(value_name = "NS/NAME")]
+        service: String,
+    },
+}
+
+/// What to do with backends.
+#[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// One line a backend.
+    List,
+    /// One backend with the services that send to it.
+    Show {
+        /// Address and port, or an id.
+        #[arg(value_name = "ADDR:PORT|ID")]
+        backend: String,
+    },
+}
+
+/// What to do with pods.
+#[derive(Debug, Subcommand)]
+pub enum PodVerb {
+    /// One line a pod.
+    List,
+    /// One pod.
+    Show {
+        /// The pod; NAME alone with --namespace, or an id.
+        #[arg(value_name = "NS/NAME")]
+        pod: String,
+    },
+}
+
+/// What to do with workloads.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadVerb {
+    /// One line an address.
+    List,
+    /// One pod by its name or an address.
+    Show {
+        /// The pod or an address; NAME alone with --namespace, or an id.
+        #[arg(value_name = "NS/NAME|ADDR")]
+        workload: String,
+    },
+}
+
+/// What to do with connections.
+#[derive(Debug, Subcommand)]
+pub enum ConnectionVerb {
+    /// One line a connection.
+    List(ConnectionFilter),
+    /// One connection.
+    Show {
+        /// Cookie of its socket.
+        cookie: u64,
+    },
+}
+
+/// Which connections.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConnectionFilter {
+    /// Only connections of this pod.
+    #[arg(long, value_name = "NS/NAME")]
+    pub pod: Option<String>,
+    /// Only connections to this service.
+    #[arg(long, value_name = "NS/NAME")]
+    pub service: Option<String>,
+}
+
+/// What to do with maps.
+#[derive(Debug, Subcommand)]
+pub enum MapVerb {
+    /// One line a map.
+    List,
+    /// The entries of a map; of an array, those that are not zero.
+    Dump {
+        /// Name of the map.
+        name: String,
+    },
+}
+
+/// What to do with programs.
+#[derive(Debug, Subcommand)]
+pub enum ProgVerb {
+    /// One line a program.
+    List,
+}
+
+/// What to do with links.
+#[derive(Debug, Subcommand)]
+pub enum LinkVerb {
+    /// One line a link.
+    List,
+}
+
+/// Options of `top`.
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// What the rates are summed by.
+    #[arg(long, value_enum, default_value_t = By::Pod)]
+    pub by: By,
+    /// Time between two readings, as 1s or 500ms.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// Print one sample and end.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// What the rates are summed by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum By {
+    /// The pod whose socket it is.
+    Pod,
+    /// The service that was dialled.
+    Service,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text} is no time like 1s or 500ms");
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').unwrap_or(text), 1_000),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = number
+        .checked_mul(unit)
+        .filter(|&millis| (100..=3_600_000).contains(&millis));
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{text} is not between 100ms and 3600s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_have_a_unit_and_bounds() {
+        assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(interval("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        assert!(interval("0s").unwrap_err().contains("100ms"));
+        assert!(interval("soon").unwrap_err().contains("1s or 500ms"));
+    }
+}

@@ -1,0 +1,72 @@
+//! The commands: each reads what it needs, builds what it shows by pure functions, and writes it.
+
+mod backend;
+mod check;
+mod completion;
+mod connection;
+mod diff;
+mod link;
+mod map;
+mod pod;
+mod preflight;
+mod program;
+mod service;
+mod status;
+mod top;
+mod version;
+mod workload;
+
+use super::{
+    answer::Answer,
+    args::{
+        Command, Global, Invocation,
+        verb::{
+            BackendVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb, WorkloadVerb,
+        },
+    },
+    failure::Failure,
+    node::Node,
+    output::style::Style,
+    scope::Scope,
+};
+
+/// Carries out a command.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
+    let Global {
+        place,
+        output,
+        namespace,
+        all_namespaces: _,
+    } = invocation.cli.global;
+    let node = Node::new(place);
+    let scope = Scope::new(namespace);
+    let text = match invocation.cli.command {
+        Command::Status => return status::run(&node, output),
+        Command::Check { pre: true } => return preflight::run(&node, output, style),
+        Command::Check { pre: false } => return check::run(&node, output, style),
+        Command::Diff => return diff::run(&node, output),
+        Command::Top(args) => return top::run(&node, &scope, &args, output, style),
+        Command::Service(ServiceVerb::List) => service::list(&node, &scope, output),
+        Command::Service(ServiceVerb::Show { service }) => service::show(&node, &scope, &service, output),
+        Command::Backend(BackendVerb::List) => backend::list(&node, &scope, output),
+        Command::Backend(BackendVerb::Show { backend }) => backend::show(&node, &backend, output),
+        Command::Pod(PodVerb::List) => pod::list(&node, &scope, output),
+        Command::Pod(PodVerb::Show { pod }) => pod::show(&node, &scope, &pod, output),
+        Command::Workload(WorkloadVerb::List) => workload::list(&node, &scope, output),
+        Command::Workload(WorkloadVerb::Show { workload }) => {
+            workload::show(&node, &scope, &workload, output)
+        }
+        Command::Connection(ConnectionVerb::List(filter)) => connection::list(&node, &scope, &filter, output),
+        Command::Connection(ConnectionVerb::Show { cookie }) => connection::show(&node, cookie, output),
+        Command::Map(MapVerb::List) => map::list(&node, output),
+        Command::Map(MapVerb::Dump { name }) => map::dump(&node, &name, output),
+        Command::Prog(ProgVerb::List) => program::list(&node, output),
+        Command::Link(LinkVerb::List) => link::list(&node, output),
+        Command::Version => version::run(&node, output),
+        Command::Completion { shell } => Ok(completion::script(shell, invocation.program)),
+    };
+    text.map(Answer::good)
+}

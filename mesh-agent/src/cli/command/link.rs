@@ -1,0 +1,170 @@
+//! `link`: what keeps the programs attached.
+
+use std::os::fd::AsFd;
+
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        args::Format,
+        failure::Failure,
+        fdinfo::FdInfo,
+        node::{self, Node},
+        output::{self, Item, number, or_dash, table, text},
+    },
+    datapath::{hooks::HOOKS, links::Cgroup, pins::Pins},
+    sys::bpf,
+};
+
+/// A pinned link.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkRow {
+    /// Name of its pin.
+    pub name: String,
+    id: Option<u64>,
+    /// Id of the program it runs.
+    pub program: Option<u64>,
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attach_type: Option<String>,
+    /// The cgroup, interface or map it is attached to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    /// Whether the kernel runs the program for the sockets of the mesh's cgroup; for cgroup links only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<bool>,
+}
+
+impl Item for LinkRow {
+    const KIND: &'static str = "Link";
+    const NOUN: &'static str = "link";
+    const COLUMNS: &'static [table::Column] = &[
+        text("NAME"),
+        number("ID"),
+        number("PROGRAM"),
+        text("KIND"),
+        text("ATTACH"),
+        text("TARGET"),
+        text("EFFECTIVE"),
+    ];
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            or_dash(self.id),
+            or_dash(self.program),
+            self.kind.clone(),
+            or_dash(self.attach_type.as_ref()),
+            or_dash(self.target.as_ref()),
+            or_dash(
+                self.effective
+                    .map(|effective| if effective { "yes" } else { "no" }),
+            ),
+        ]
+    }
+}
+
+/// `link list`.
+pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
+    let cgroup = node::cgroup(&node.names()).ok();
+    output::list(&rows(&node.pins, cgroup.as_ref())?, format)
+}
+
+/// Every link that is pinned, also those of which this version knows nothing.
+pub fn rows(pins: &Pins, cgroup: Option<&Cgroup>) -> Result<Vec<LinkRow>, Failure> {
+    let dir = pins.root().join("links");
+    let failed = |error| Failure::pin(dir.display(), &error, pins.root());
+    let mut names = pins.links().map_err(failed)?;
+    names.sort();
+    let look = |name: String| {
+        let path = pins.link(&name);
+        let (info, _) =
+            FdInfo::of_pin(&path).map_err(|error| Failure::pin(path.display(), &error, pins.root()))?;
+        let effective = effective(&name, cgroup, info.number("prog_id"));
+        Ok(row(&name, &info, effective))
+    };
+    names.into_iter().map(look).collect()
+}
+
+fn effective(name: &str, cgroup: Option<&Cgroup>, program: Option<u64>) -> Option<bool> {
+    let hook = HOOKS.into_iter().find(|hook| hook.program == name)?;
+    let running = bpf::effective_programs(cgroup?.as_fd(), hook.attach).ok()?;
+    let program = u32::try_from(program?).ok()?;
+    Some(running.contains(&program))
+}
+
+fn row(name: &str, info: &FdInfo, effective: Option<bool>) -> LinkRow {
+    let target = ["cgroup_id", "ifindex", "map_id", "target_obj_id"]
+        .into_iter()
+        .find_map(|key| {
+            info.text(key)
+                .map(|value| format!("{} {value}", key.trim_end_matches("_id")))
+        });
+    LinkRow {
+        name: name.to_owned(),
+        id: info.number("link_id"),
+        program: info.number("prog_id"),
+        kind: info.text("link_type").unwrap_or("unknown").to_owned(),
+        attach_type: info.text("attach_type").map(attach_type),
+        target,
+        effective,
+    }
+}
+
+/// Names of `enum bpf_attach_type` as bpftool writes them.
+fn attach_type(number: &str) -> String {
+    let name = match number {
+        "3" => "cgroup_sock_ops",
+        "10" => "cgroup_inet4_connect",
+        "11" => "cgroup_inet6_connect",
+        "14" => "cgroup_udp4_sendmsg",
+        "15" => "cgroup_udp6_sendmsg",
+        "19" => "cgroup_udp4_recvmsg",
+        "20" => "cgroup_udp6_recvmsg",
+        "28" => "trace_iter",
+        "29" => "cgroup_inet4_getpeername",
+        "30" => "cgroup_inet6_getpeername",
+        "46" => "tcx_ingress",
+        "47" => "tcx_egress",
+        other => other,
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        let cgroup =
+            "link_type:\tcgroup\nlink_id:\t4\nprog_tag:\tab\nprog_id:\t51\ncgroup_id:\t1\nattach_type:\t10\n";
+        let rows = [
+            row("mesh_connect4", &FdInfo::parse(cgroup), Some(true)),
+            row(
+                "mesh_list",
+                &FdInfo::parse("link_type:\titer\nlink_id:\t9\nprog_id:\t60\nmap_id:\t7\n"),
+                None,
+            ),
+            row("odd", &FdInfo::default(), None),
+        ];
+        assert_eq!(
+            output::list(&rows, Format::Table).unwrap(),
+            "\
+NAME            ID   PROGRAM   KIND      ATTACH                 TARGET     EFFECTIVE
+mesh_connect4    4        51   cgroup    cgroup_inet4_connect   cgroup 1   yes
+mesh_list        9        60   iter      -                      map 7      -
+odd              -         -   unknown   -                      -          -
+"
+        );
+        assert_eq!(
+            output::list(&rows, Format::Name).unwrap(),
+            "link/mesh_connect4\nlink/mesh_list\nlink/odd\n"
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! `pod`: the pods of this node that are in the mesh, as `PODS` has them.
+
+use mesh_common::workload::PodRef;
+use serde::Serialize;
+
+use crate::cli::{
+    args::Format,
+    failure::Failure,
+    held::{Held, Named},
+    node::Node,
+    output::{self, Detail, Item, joined, number, or_dash, table, text},
+    scope::{Reference, Scope},
+};
+
+/// A pod of this node.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PodRow {
+    #[serde(flatten)]
+    pod: Named,
+    /// Cookie of its network namespace.
+    netns_cookie: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns_path: Option<String>,
+    addresses: Vec<String>,
+    /// What consistent hashing knows it by.
+    seed: u32,
+}
+
+impl Item for PodRow {
+    const KIND: &'static str = "Pod";
+    const NOUN: &'static str = "pod";
+    const COLUMNS: &'static [table::Column] = &[
+        text("NAMESPACE"),
+        text("NAME"),
+        text("ADDRESSES"),
+        number("NETNS"),
+        text("HANDLE"),
+    ];
+    const WIDE: &'static [table::Column] = &[number("ID"), number("SEED")];
+
+    fn name(&self) -> String {
+        self.pod.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.pod.namespace_cell(),
+            self.pod.name_cell(),
+            joined(&self.addresses),
+            self.netns_cookie.to_string(),
+            or_dash(self.netns_path.as_ref()),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![self.pod.id.to_string(), format!("{:08x}", self.seed)]
+    }
+}
+
+impl Detail for PodRow {
+    const KIND: &'static str = "Pod";
+
+    fn name(&self) -> Option<String> {
+        Some(format!("pod/{}", self.pod))
+    }
+
+    fn text(&self) -> String {
+        table::facts(&[
+            ("Namespace", self.pod.namespace_cell()),
+            ("Name", self.pod.name_cell()),
+            ("Workload id", self.pod.id.to_string()),
+            ("Addresses", joined(&self.addresses)),
+            ("Netns cookie", self.netns_cookie.to_string()),
+            ("Netns handle", or_dash(self.netns_path.as_ref())),
+            ("Seed", format!("{:08x}", self.seed)),
+        ])
+    }
+}
+
+/// `pod list`.
+pub fn list(node: &Node, scope: &Scope, format: Format) -> Result<String, Failure> {
+    output::list(&rows(&node.held()?, scope), format)
+}
+
+/// `pod show`.
+pub fn show(node: &Node, scope: &Scope, pod: &str, format: Format) -> Result<String, Failure> {
+    let reference = scope.reference("pod", pod)?;
+    output::one(&find(&node.held()?, &reference)?, format)
+}
+
+fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
+    let rows = held.pods.iter().map(|(&cookie, pod)| row(held, cookie, pod));
+    let mut rows: Vec<PodRow> = rows.filter(|row| scope.has(&row.pod)).collect();
+    rows.sort_by(|a, b| (&a.pod, a.netns_cookie).cmp(&(&b.pod, b.netns_cookie)));
+    rows
+}
+
+fn row(held: &Held, netns_cookie: u64, pod: &PodRef) -> PodRow {
+    let id = pod.workload.id();
+    let path = held
+        .names
+        .workloads
+        .get(&id)
+        .and_then(|known| known.netns.as_ref());
+    PodRow {
+        pod: held.pod(id).unwrap_or(Named {
+            namespace: None,
+            name: None,
+            id,
+        }),
+        netns_cookie,
+        netns_path: path.map(|path| path.display().to_string()),
+        addresses: held.addresses(id).iter().map(ToString::to_string).collect(),
+        seed: pod.seed,
+    }
+}
+
+fn find(held: &Held, reference: &Reference) -> Result<PodRow, Failure> {
+    let found = rows(held, &Scope::default())
+        .into_iter()
+        .find(|row| reference.means(&row.pod));
+    found.ok_or_else(|| {
+        let known = held
+            .names
+            .workloads
+            .keys()
+            .filter_map(|&id| held.pod(id))
+            .any(|pod| reference.means(&pod));
+        if known {
+            Failure::failed(format!(
+                "pod {reference} is not one of this node's pods in the mesh: see `workload show`"
+            ))
+        } else {
+            Failure::missing("pod", reference)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::held::sample;
+
+    #[test]
+    fn the_table() {
+        let held = sample::held();
+        assert_eq!(
+            output::list(&rows(&held, &Scope::default()), Format::Wide).unwrap(),
+            "\
+NAMESPACE   NAME     ADDRESSES            NETNS   HANDLE              ID       SEED
+-           id:4     10.0.1.4              4027   -                    4   00000007
+shop        client   10.0.1.1,fd00::1:1    4026   /run/netns/client    1   0000abcd
+"
+        );
+        let scope = Scope::new(Some("shop".into()));
+        assert_eq!(
+            output::list(&rows(&held, &scope), Format::Name).unwrap(),
+            "pod/shop/client\n"
+        );
+    }
+
+    #[test]
+    fn one_pod() {
+        let held = sample::held();
+        let find = |text: &str| find(&held, &Scope::default().reference("pod", text).unwrap());
+        assert_eq!(
+            output::one(&find("shop/client").unwrap(), Format::Table).unwrap(),
+            "\
+Namespace:     shop
+Name:          client
+Workload id:   1
+Addresses:     10.0.1.1,fd00::1:1
+Netns cookie:  4026
+Netns handle:  /run/netns/client
+Seed:          0000abcd
+"
+        );
+        assert_eq!(
+            find("shop/none").unwrap_err().to_string(),
+            "pod shop/none is not in the kernel"
+        );
+        assert!(
+            find("shop/web-0")
+                .unwrap_err()
+                .to_string()
+                .contains("workload show")
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! One service, with its endpoints.
+
+use serde::Serialize;
+
+use super::{ServiceRow, affinity, rows};
+use crate::cli::{
+    failure::Failure,
+    held::{Held, Named},
+    output::{self, Detail, Item, joined, number, or_dash, table, text, unit},
+    scope::{Reference, Scope},
+};
+
+/// A service with all its ports.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct ServiceDetail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    ports: Vec<PortDetail>,
+}
+
+/// A port with its endpoints.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+struct PortDetail {
+    #[serde(flatten)]
+    row: ServiceRow,
+    backends: Vec<EndpointRow>,
+}
+
+/// Where a port leads.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointRow {
+    id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<Named>,
+    slots: u32,
+    share: String,
+}
+
+impl Item for EndpointRow {
+    const KIND: &'static str = "Endpoint";
+    const NOUN: &'static str = "endpoint";
+    const COLUMNS: &'static [table::Column] = &[
+        text("ADDRESS"),
+        number("PORT"),
+        text("POD"),
+        number("BACKEND"),
+        number("SLOTS"),
+        number("SHARE"),
+    ];
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            or_dash(self.address.as_ref()),
+            or_dash(self.port),
+            or_dash(self.pod.as_ref()),
+            self.id.to_string(),
+            self.slots.to_string(),
+            self.share.clone(),
+        ]
+    }
+}
+
+impl Detail for ServiceDetail {
+    const KIND: &'static str = "Service";
+
+    fn name(&self) -> Option<String> {
+        self.ports
+            .first()
+            .map(|port| format!("service/{}", port.row.service))
+    }
+
+    fn text(&self) -> String {
+        let mut shown = table::facts(&[
+            ("Namespace", or_dash(self.namespace.as_ref())),
+            ("Name", or_dash(self.name.as_ref())),
+        ]);
+        for port in &self.ports {
+            shown += "\n";
+            shown += &port.text();
+        }
+        shown
+    }
+}
+
+impl PortDetail {
+    fn text(&self) -> String {
+        let ServiceRow {
+            port,
+            port_name,
+            protocol,
+            frontends,
+            algorithm,
+            service,
+            region,
+            ..
+        } = &self.row;
+        let name = if port_name.is_empty() {
+            String::new()
+        } else {
+            format!(" ({port_name})")
+        };
+        let refused = "none: connections are refused".to_owned();
+        let empty = self.backends.is_empty();
+        let facts = table::facts(&[
+            ("Id", service.id.to_string()),
+            ("Frontends", joined(frontends)),
+            ("Algorithm", (*algorithm).to_owned()),
+            ("Affinity", affinity(self.row.affinity_seconds)),
+            ("Slots", format!("{} from {}", region.len, region.offset)),
+            (
+                "Endpoints",
+                if empty {
+                    refused
+                } else {
+                    self.backends.len().to_string()
+                },
+            ),
+        ]);
+        let endpoints = if empty {
+            String::new()
+        } else {
+            output::items_table(&self.backends, false)
+        };
+        format!(
+            "Port {}/{protocol}{name}\n{}{}",
+            or_dash(*port),
+            table::indented(&facts, 2),
+            table::indented(&endpoints, 4)
+        )
+    }
+}
+
+/// The service that is meant.
+pub fn find(held: &Held, reference: &Reference) -> Result<ServiceDetail, Failure> {
+    let rows = rows(held, &Scope::default())
+        .into_iter()
+        .filter(|row| reference.means(&row.service));
+    let ports: Vec<PortDetail> = rows.map(|row| port(held, row)).collect();
+    let first = ports
+        .first()
+        .ok_or_else(|| Failure::missing("service", reference))?;
+    let Named { namespace, name, .. } = first.row.service.clone();
+    Ok(ServiceDetail {
+        namespace,
+        name,
+        ports,
+    })
+}
+
+fn port(held: &Held, row: ServiceRow) -> PortDetail {
+    let slots = held.slots.get(&row.service.id);
+    let endpoint = |(&id, &slots)| {
+        let backend = held.backends.get(&id);
+        EndpointRow {
+            id,
+            address: backend.map(|backend| backend.addr.to_string()),
+            port: backend.map(|backend| backend.port.get()),
+            pod: backend.and_then(|backend| held.pod(backend.workload)),
+            slots,
+            share: unit::percent(slots.into(), row.region.len.into()),
+        }
+    };
+    let backends = slots.into_iter().flatten().map(endpoint).collect();
+    PortDetail { row, backends }
+}

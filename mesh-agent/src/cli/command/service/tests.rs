@@ -1,0 +1,115 @@
+use super::*;
+use crate::cli::held::sample;
+
+fn shown(format: Format, namespace: Option<&str>) -> String {
+    let scope = Scope::new(namespace.map(Into::into));
+    output::list(&rows(&sample::held(), &scope), format).unwrap()
+}
+
+fn one(text: &str, format: Format) -> Result<String, Failure> {
+    let reference = Scope::default().reference("service", text)?;
+    output::one(&detail::find(&sample::held(), &reference)?, format)
+}
+
+#[test]
+fn the_table() {
+    assert_eq!(
+        shown(Format::Table, None),
+        "\
+NAMESPACE   NAME   PORT   PROTOCOL   FRONTENDS                    ALGORITHM   AFFINITY   ENDPOINTS
+-           id:9      -   UDP        10.96.0.53:53                random      none               1
+shop        db     5432   TCP        [fd00:96::20]:5432           random      none               0
+shop        web      80   TCP        10.96.0.10:80,192.0.2.7:80   maglev      10800s             2
+"
+    );
+}
+
+#[test]
+fn the_wide_table_adds_ids_and_regions() {
+    let wide = shown(Format::Wide, Some("shop"));
+    let lines: Vec<_> = wide.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines[0].ends_with("ENDPOINTS   ID   PORT-NAME   OFFSET   SLOTS"),
+        "{wide}"
+    );
+    assert!(
+        lines[2].ends_with("        2    1   http             0       4"),
+        "{wide}"
+    );
+}
+
+#[test]
+fn names_can_be_fed_back() {
+    assert_eq!(
+        shown(Format::Name, None),
+        "service/id:9\nservice/shop/db\nservice/shop/web\n"
+    );
+    assert_eq!(one("shop/web", Format::Name).unwrap(), "service/shop/web\n");
+    assert!(one("id:9", Format::Name).is_ok());
+}
+
+#[test]
+fn the_list_as_json() {
+    assert_eq!(
+        shown(Format::Json, None).split(",\n    {").next().unwrap(),
+        r#"{
+  "apiVersion": "mesh-agent.io/v1alpha1",
+  "kind": "ServiceList",
+  "items": [
+    {
+      "id": 9,
+      "protocol": "UDP",
+      "frontends": [
+        "10.96.0.53:53"
+      ],
+      "algorithm": "random",
+      "affinitySeconds": 0,
+      "endpoints": 1,
+      "region": {
+        "offset": 4,
+        "len": 1
+      }
+    }"#
+    );
+}
+
+#[test]
+fn one_service_with_its_endpoints() {
+    assert_eq!(
+        one("shop/web", Format::Table).unwrap(),
+        "\
+Namespace:  shop
+Name:       web
+
+Port 80/TCP (http)
+  Id:         1
+  Frontends:  10.96.0.10:80,192.0.2.7:80
+  Algorithm:  maglev
+  Affinity:   10800s
+  Slots:      4 from 0
+  Endpoints:  2
+    ADDRESS    PORT   POD          BACKEND   SLOTS   SHARE
+    10.0.1.2   8080   shop/web-0         1       3   75.0%
+    10.0.1.3   8080   shop/web-1         2       1   25.0%
+"
+    );
+}
+
+#[test]
+fn a_service_without_endpoints_says_what_that_means() {
+    let text = one("shop/db", Format::Table).unwrap();
+    assert!(
+        text.ends_with("  Endpoints:  none: connections are refused\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_service_that_is_not_there() {
+    let failure = one("shop/none", Format::Table).unwrap_err();
+    assert_eq!(
+        (failure.to_string().as_str(), failure.exit()),
+        ("service shop/none is not in the kernel", 1)
+    );
+}

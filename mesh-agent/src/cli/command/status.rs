@@ -1,0 +1,281 @@
+//! `status`: how the mesh on this node is.
+
+use std::collections::BTreeMap;
+
+use mesh_common::config::{Config, flag};
+use serde::Serialize;
+
+use super::map::{self, MapRow};
+use crate::{
+    app::admin,
+    cli::{
+        agent::Silence,
+        answer::Answer,
+        args::Format,
+        failure::Failure,
+        held::Held,
+        node::{self, Node},
+        output::{self, Detail, number, or_dash, table, text, unit},
+    },
+    datapath::{
+        hooks::HOOKS,
+        links::LinkError,
+        verify::{self, NotAttached},
+    },
+};
+
+/// How the mesh on this node is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    healthy: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    node: String,
+    cgroup: String,
+    agent: AgentState,
+    disabled: bool,
+    generation: u64,
+    hooks: Vec<HookState>,
+    pods: usize,
+    services: usize,
+    backends: usize,
+    maps: Vec<Fill>,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+/// The agent, in its own words.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AgentState {
+    running: bool,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Why it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    pending: Vec<String>,
+    problems: Vec<String>,
+    refusals: Vec<String>,
+    unassigned: Vec<String>,
+}
+
+/// A hook, as the kernel has it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+struct HookState {
+    program: &'static str,
+    attached: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+struct Fill {
+    name: &'static str,
+    entries: usize,
+    max: u64,
+}
+
+/// `status`.
+pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
+    let tables = node.tables()?;
+    let readings = node.readings()?;
+    let held = node.held_in(&tables)?;
+    let failed = |error| node.unreadable(&error);
+    let (place, hooks) = hooks(node, &held);
+    let status = Status {
+        healthy: false,
+        node: held.names.node.clone(),
+        cgroup: place,
+        agent: agent(node.agent.status()),
+        hooks,
+        pods: held.pods.len(),
+        services: held.services.len(),
+        backends: held.backends.len(),
+        maps: fill(&map::rows(&node.pins, &held, &readings)),
+        counters: readings.counters().map_err(failed)?.into_iter().collect(),
+        ..Status::configured(tables.config().map_err(failed)?)
+    };
+    let status = Status {
+        healthy: status.is_healthy(),
+        ..status
+    };
+    Ok(Answer::of(output::one(&status, format)?, status.healthy))
+}
+
+/// Where the programs should run, and which do.
+fn hooks(node: &Node, held: &Held) -> (String, Vec<HookState>) {
+    let missing: Result<(String, Vec<NotAttached>), LinkError> = node::cgroup(&held.names).map(|cgroup| {
+        let place = cgroup.path().display().to_string();
+        (place, verify::not_attached(&node.pins, &cgroup))
+    });
+    match missing {
+        Ok((place, missing)) => (place, hook_states(&missing)),
+        Err(error) => {
+            let why = error.to_string();
+            let all = HOOKS.map(|hook| NotAttached {
+                program: hook.program,
+                why: why.clone(),
+            });
+            (held.names.cgroup.display().to_string(), hook_states(&all))
+        }
+    }
+}
+
+fn hook_states(missing: &[NotAttached]) -> Vec<HookState> {
+    let state = |program| {
+        let why = missing
+            .iter()
+            .find(|hook| hook.program == program)
+            .map(|hook| hook.why.clone());
+        HookState {
+            program,
+            attached: why.is_none(),
+            why,
+        }
+    };
+    HOOKS.iter().map(|hook| state(hook.program)).collect()
+}
+
+fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
+    match answer {
+        Ok(status) => AgentState {
+            running: true,
+            ready: status.pending.is_empty(),
+            pid: Some(status.pid),
+            version: Some(status.version),
+            error: None,
+            pending: status.pending,
+            problems: status.problems,
+            refusals: status.refusals,
+            unassigned: status.unassigned,
+        },
+        Err(Silence::NotRunning(_)) => AgentState::default(),
+        Err(silence) => AgentState {
+            error: Some(silence.to_string()),
+            ..AgentState::default()
+        },
+    }
+}
+
+/// Maps whose entries can be counted.
+fn fill(rows: &[MapRow]) -> Vec<Fill> {
+    let fill = |row: &MapRow| {
+        Some(Fill {
+            name: row.name,
+            entries: row.entries?,
+            max: row.max_entries?,
+        })
+    };
+    rows.iter().filter_map(fill).collect()
+}
+
+impl Status {
+    fn configured(config: Config) -> Self {
+        Self {
+            healthy: false,
+            node: String::new(),
+            cgroup: String::new(),
+            agent: AgentState::default(),
+            disabled: config.flags & flag::DISABLED != 0,
+            generation: config.generation,
+            hooks: Vec::new(),
+            pods: 0,
+            services: 0,
+            backends: 0,
+            maps: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.agent.ready && !self.disabled && self.hooks.iter().all(|hook| hook.attached)
+    }
+
+    fn ready(&self) -> String {
+        match (self.agent.ready, self.agent.running) {
+            (true, _) => "yes".to_owned(),
+            (false, true) => format!("no: {}", self.agent.pending.join("; ")),
+            (false, false) => "no: the agent is not running; the kernel goes on with what it has".to_owned(),
+        }
+    }
+}
+
+impl AgentState {
+    fn text(&self) -> String {
+        match (&self.pid, &self.version, &self.error) {
+            (Some(pid), Some(version), _) => format!("running (pid {pid}, version {version})"),
+            (_, _, Some(error)) => error.clone(),
+            _ => "not running".to_owned(),
+        }
+    }
+}
+
+impl Detail for Status {
+    const KIND: &'static str = "Status";
+
+    fn text(&self) -> String {
+        let attached = self.hooks.iter().filter(|hook| hook.attached).count();
+        let mut facts = vec![
+            ("Node", or_dash(Some(&self.node).filter(|node| !node.is_empty()))),
+            ("Agent", self.agent.text()),
+            ("Ready", self.ready()),
+            ("Cgroup", self.cgroup.clone()),
+            ("Hooks", format!("{attached} of {} attached", self.hooks.len())),
+            ("Pods", format!("{} enrolled", self.pods)),
+            ("Services", format!("{} ports", self.services)),
+            ("Backends", self.backends.to_string()),
+            ("Generation", self.generation.to_string()),
+        ];
+        if self.disabled {
+            facts.push((
+                "Disabled",
+                "the kill switch is set: every socket is left alone".to_owned(),
+            ));
+        }
+        let missing = self
+            .hooks
+            .iter()
+            .filter_map(|hook| Some(format!("{}: {}", hook.program, hook.why.as_ref()?)));
+        let lists = [
+            ("Not attached", missing.collect()),
+            ("Problems", self.agent.problems.clone()),
+            ("Without room", self.agent.refusals.clone()),
+            ("Pods without a network namespace", self.agent.unassigned.clone()),
+        ];
+        let lists: String = lists.iter().map(|(head, lines)| section(head, lines)).collect();
+        let maps = self.maps.iter().map(|fill| {
+            let used = unit::percent(fill.entries as u64, fill.max);
+            vec![
+                fill.name.to_owned(),
+                fill.entries.to_string(),
+                fill.max.to_string(),
+                used,
+            ]
+        });
+        let maps = table::table(
+            &[text("MAP"), number("ENTRIES"), number("MAX"), number("USED")],
+            maps,
+        );
+        let counters = self
+            .counters
+            .iter()
+            .map(|(name, count)| vec![(*name).to_owned(), count.to_string()]);
+        let counters = table::table(&[text("COUNTER"), number("TOTAL")], counters);
+        format!("{}{lists}\n{maps}\n{counters}", table::facts(&facts))
+    }
+}
+
+/// Lines under a head; nothing where there are none.
+fn section(head: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\n{head}:\n{}", table::indented(&lines.join("\n"), 2))
+}
+
+#[cfg(test)]
+mod tests;

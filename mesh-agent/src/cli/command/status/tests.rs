@@ -1,0 +1,161 @@
+use super::*;
+
+fn status(agent: AgentState, missing: &[NotAttached]) -> Status {
+    let status = Status {
+        node: "node-1".into(),
+        cgroup: "/sys/fs/cgroup".into(),
+        agent,
+        hooks: hook_states(missing),
+        pods: 2,
+        services: 3,
+        backends: 4,
+        maps: vec![Fill {
+            name: "PODS",
+            entries: 2,
+            max: 4_096,
+        }],
+        counters: [("translated", 12)].into(),
+        ..Status::configured(Config {
+            abi: 1,
+            flags: 0,
+            generation: 7,
+            ..Config::default()
+        })
+    };
+    Status {
+        healthy: status.is_healthy(),
+        ..status
+    }
+}
+
+fn running(pending: &[&str]) -> AgentState {
+    agent(Ok(admin::Status {
+        version: "0.1.0".into(),
+        pid: 42,
+        pending: pending.iter().map(ToString::to_string).collect(),
+        ..admin::Status::default()
+    }))
+}
+
+#[test]
+fn a_node_that_is_well() {
+    let status = status(running(&[]), &[]);
+    assert!(status.healthy);
+    assert_eq!(
+        output::one(&status, Format::Table).unwrap(),
+        "\
+Node:        node-1
+Agent:       running (pid 42, version 0.1.0)
+Ready:       yes
+Cgroup:      /sys/fs/cgroup
+Hooks:       9 of 9 attached
+Pods:        2 enrolled
+Services:    3 ports
+Backends:    4
+Generation:  7
+
+MAP    ENTRIES    MAX   USED
+PODS         2   4096   0.0%
+
+COUNTER      TOTAL
+translated      12
+"
+    );
+}
+
+#[test]
+fn a_node_without_an_agent_is_not_well() {
+    let status = status(
+        agent(Err(Silence::NotRunning("/run/mesh/admin.sock".into()))),
+        &[],
+    );
+    assert!(!status.healthy);
+    let text = status.text();
+    assert!(text.contains("Agent:       not running\n"), "{text}");
+    assert!(text.contains("the kernel goes on"), "{text}");
+}
+
+#[test]
+fn what_is_wrong_is_listed() {
+    let agent = AgentState {
+        problems: vec!["svc.yaml: no spec".into()],
+        unassigned: vec!["shop/web: no address".into()],
+        ..running(&["programs: mesh_tcp: gone"])
+    };
+    let missing = [NotAttached {
+        program: "mesh_tcp",
+        why: "gone".into(),
+    }];
+    let status = status(agent, &missing);
+    assert!(!status.healthy);
+    let text = status.text();
+    assert!(
+        text.contains("Ready:       no: programs: mesh_tcp: gone\n"),
+        "{text}"
+    );
+    assert!(text.contains("Hooks:       8 of 9 attached\n"), "{text}");
+    assert!(
+        text.contains("\nNot attached:\n  mesh_tcp: gone\n\nProblems:\n  svc.yaml: no spec\n"),
+        "{text}"
+    );
+    assert!(!text.contains("Without room"), "{text}");
+}
+
+#[test]
+fn the_kill_switch_is_not_well() {
+    let status = Status {
+        disabled: true,
+        ..status(running(&[]), &[])
+    };
+    assert!(!status.is_healthy());
+    assert!(status.text().contains("kill switch"));
+}
+
+#[test]
+fn as_json() {
+    let mut status = status(running(&[]), &[]);
+    status.hooks.truncate(1);
+    assert_eq!(
+        output::one(&status, Format::Json).unwrap(),
+        r#"{
+  "apiVersion": "mesh-agent.io/v1alpha1",
+  "kind": "Status",
+  "healthy": true,
+  "node": "node-1",
+  "cgroup": "/sys/fs/cgroup",
+  "agent": {
+    "running": true,
+    "ready": true,
+    "pid": 42,
+    "version": "0.1.0",
+    "pending": [],
+    "problems": [],
+    "refusals": [],
+    "unassigned": []
+  },
+  "disabled": false,
+  "generation": 7,
+  "hooks": [
+    {
+      "program": "mesh_tcp",
+      "attached": true
+    }
+  ],
+  "pods": 2,
+  "services": 3,
+  "backends": 4,
+  "maps": [
+    {
+      "name": "PODS",
+      "entries": 2,
+      "max": 4096
+    }
+  ],
+  "counters": {
+    "translated": 12
+  }
+}
+"#
+    );
+    assert_eq!(output::one(&status, Format::Name).unwrap_err().exit(), 2);
+}

@@ -1,0 +1,157 @@
+//! Which objects a command is about.
+
+use std::fmt;
+
+use super::{failure::Failure, held::Named};
+
+/// The namespaces a command is about.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    namespace: Option<String>,
+}
+
+impl Scope {
+    /// One namespace, or all.
+    pub fn new(namespace: Option<String>) -> Self {
+        Self { namespace }
+    }
+
+    /// Whether an object is in it. What has no name is in no namespace.
+    pub fn has(&self, object: &Named) -> bool {
+        let Some(wanted) = &self.namespace else {
+            return true;
+        };
+        object.namespace.as_ref() == Some(wanted)
+    }
+
+    /// Whether the object is there and in it; without a namespace, objects that are not known count, too.
+    pub fn has_known(&self, object: Option<&Named>) -> bool {
+        object.map_or(self.namespace.is_none(), |object| self.has(object))
+    }
+
+    /// Reads what a user calls an object: `NS/NAME`, `NAME` within the namespace, `ID` or `id:ID`.
+    ///
+    /// # Errors
+    /// A usage error where the namespace is missing, or said twice and differently.
+    pub fn reference(&self, kind: &str, text: &str) -> Result<Reference, Failure> {
+        if let Some(id) = text.strip_prefix("id:") {
+            let id = id
+                .parse()
+                .map_err(|_| Failure::usage(format!("{kind} {text}: {id} is no id")))?;
+            return Ok(Reference::Id(id));
+        }
+        let (namespace, name) = match (text.split_once('/'), &self.namespace) {
+            (Some((namespace, _)), Some(scope)) if namespace != scope => {
+                return Err(Failure::usage(format!(
+                    "{kind} {text} is not in the namespace {scope}"
+                )));
+            }
+            (Some(parts), _) => parts,
+            (None, Some(scope)) => (scope.as_str(), text),
+            (None, None) => {
+                return text.parse().map(Reference::Id).map_err(|_| {
+                    Failure::usage(format!(
+                        "{kind} {text}: in which namespace? Write NS/{text} or add -n NS"
+                    ))
+                });
+            }
+        };
+        if namespace.is_empty() || name.is_empty() {
+            return Err(Failure::usage(format!("{kind} {text}: expected NS/NAME")));
+        }
+        Ok(Reference::Object {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// What a user calls an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reference {
+    /// By its id in the kernel.
+    Id(u32),
+    /// By its name.
+    Object {
+        /// Namespace.
+        namespace: String,
+        /// Name.
+        name: String,
+    },
+}
+
+impl Reference {
+    /// Whether it means this object.
+    pub fn means(&self, object: &Named) -> bool {
+        match self {
+            Self::Id(id) => object.id == *id,
+            Self::Object { namespace, name } => {
+                object.namespace.as_ref() == Some(namespace) && object.name.as_ref() == Some(name)
+            }
+        }
+    }
+
+    /// Whether it means this object, if there is one.
+    pub fn means_known(&self, object: Option<&Named>) -> bool {
+        object.is_some_and(|object| self.means(object))
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "id:{id}"),
+            Self::Object { namespace, name } => write!(f, "{namespace}/{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(namespace: Option<&str>, text: &str) -> Result<String, String> {
+        let scope = Scope::new(namespace.map(Into::into));
+        let reference = scope.reference("service", text);
+        reference
+            .map(|reference| reference.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn references_are_read_as_kubectl_users_write_them() {
+        assert_eq!(read(None, "shop/web").unwrap(), "shop/web");
+        assert_eq!(read(Some("shop"), "web").unwrap(), "shop/web");
+        assert_eq!(read(Some("shop"), "shop/web").unwrap(), "shop/web");
+        assert_eq!(read(None, "7").unwrap(), "id:7");
+        assert_eq!(read(Some("shop"), "7").unwrap(), "shop/7");
+        assert_eq!(read(Some("shop"), "id:7").unwrap(), "id:7");
+    }
+
+    #[test]
+    fn wrong_references_say_what_is_missing() {
+        assert_eq!(
+            read(None, "web").unwrap_err(),
+            "service web: in which namespace? Write NS/web or add -n NS"
+        );
+        assert_eq!(
+            read(Some("a"), "b/web").unwrap_err(),
+            "service b/web is not in the namespace a"
+        );
+        assert_eq!(read(None, "/web").unwrap_err(), "service /web: expected NS/NAME");
+        assert_eq!(read(None, "id:x").unwrap_err(), "service id:x: x is no id");
+    }
+
+    #[test]
+    fn objects_without_a_name_are_in_no_namespace() {
+        let unnamed = Named {
+            id: 3,
+            namespace: None,
+            name: None,
+        };
+        assert!(Scope::default().has(&unnamed));
+        assert!(!Scope::new(Some("shop".into())).has(&unnamed));
+        assert!(Scope::default().has_known(None));
+        assert!(!Scope::new(Some("shop".into())).has_known(None));
+    }
+}

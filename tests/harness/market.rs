@@ -1,0 +1,156 @@
+//! A scene for tests that are about the agent and not about services: a client, and services it asks.
+//!
+//! All is in the namespace `shop`. Service number `n` has the address `10.96.0.n`, port 80 for TCP and 53
+//! for UDP; its backends are the pods whose label `app` is its name.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::manifest::{self, Manifest, Port};
+use crate::traffic::{TcpServer, UdpServer, ask_tcp};
+use crate::{Pod, Sandbox, kernel};
+
+/// A node with the scene.
+#[derive(Debug)]
+pub struct Market {
+    /// The node.
+    pub sandbox: Sandbox,
+    /// A pod, `10.0.1.1`.
+    pub client: Pod,
+}
+
+/// A pod with a TCP server on port 8080 and a UDP server on port 5353, both named like the pod.
+#[derive(Debug)]
+pub struct Backend {
+    /// The pod.
+    pub pod: Pod,
+    /// Its TCP server.
+    pub tcp: TcpServer,
+    /// Its UDP server.
+    pub udp: UdpServer,
+}
+
+impl Market {
+    /// A node with the client; the namespace is in the mesh, or not.
+    pub fn open(test_name: &str, in_mesh: bool) -> Result<Self> {
+        let sandbox = Sandbox::new(test_name)?;
+        let client = sandbox.pod("client", &["10.0.1.1", "fd00::1:1"])?;
+        let market = Self { sandbox, client };
+        market.apply(&manifest::namespace("shop", in_mesh))?;
+        market.apply(&manifest::pod("shop", "client", &[], market.client.ips()))?;
+        Ok(market)
+    }
+
+    /// Creates or replaces an object.
+    pub fn apply(&self, object: &Manifest) -> Result<()> {
+        self.sandbox.manifests().apply(object)
+    }
+
+    /// Deletes an object.
+    pub fn delete(&self, object: &Manifest) -> Result<()> {
+        self.sandbox.manifests().delete(object)
+    }
+
+    /// A pod at `10.0.1.host` that serves the app, with its manifest.
+    pub fn backend(&self, name: &str, app: &str, host: u8) -> Result<Backend> {
+        let backend = self.unlisted(name, host)?;
+        self.apply(&pod(&backend.pod, app))?;
+        Ok(backend)
+    }
+
+    /// As [`Self::backend`], without its manifest.
+    pub fn unlisted(&self, name: &str, host: u8) -> Result<Backend> {
+        let pod = self
+            .sandbox
+            .pod(name, &[&format!("10.0.1.{host}"), &format!("fd00::1:{host}")])?;
+        let tcp = pod.serve_tcp("[::]:8080".parse()?, name)?;
+        let udp = pod.serve_udp("[::]:5353".parse()?, name)?;
+        Ok(Backend { pod, tcp, udp })
+    }
+
+    /// Who answers when the client asks a service.
+    pub fn ask(&self, service: u8) -> io::Result<String> {
+        ask(&self.client, service)
+    }
+
+    /// The [`pins`]; fails unless each hook of the cgroup has exactly one program.
+    pub fn installed(&self) -> Result<BTreeMap<PathBuf, u32>> {
+        for hook in kernel::HOOKS {
+            let programs = kernel::attached(self.sandbox.cgroup(), hook)?;
+            ensure!(programs.len() == 1, "programs of hook {hook}: {programs:?}");
+        }
+        pins(&self.sandbox)
+    }
+}
+
+/// The pinned maps and links of a sandbox with their ids; those of iterators, which are made anew with each
+/// agent, with id 0. Fails where a pin is a draft of another.
+pub fn pins(sandbox: &Sandbox) -> Result<BTreeMap<PathBuf, u32>> {
+    let mut ids = BTreeMap::new();
+    for pin in sandbox.census()?.pins {
+        let name = pin.strip_prefix(sandbox.bpffs())?.to_owned();
+        ensure!(
+            !name.display().to_string().ends_with("new"),
+            "{} is a draft",
+            name.display()
+        );
+        let id = if is_map(&name) {
+            kernel::map(&pin)?.id
+        } else {
+            let link = kernel::link(&pin)?;
+            link.cgroup.map_or(0, |_| link.id)
+        };
+        ids.insert(name, id);
+    }
+    Ok(ids)
+}
+
+/// Whether a pin is that of a map.
+#[must_use]
+pub fn is_map(pin: &std::path::Path) -> bool {
+    pin.components().any(|part| part.as_os_str() == "maps")
+}
+
+/// Who answers when a pod asks a service.
+pub fn ask(pod: &Pod, service: u8) -> io::Result<String> {
+    pod.run(|| ask_tcp(address(service, 80)).map(|answer| answer.name))
+}
+
+/// The Pod of a backend.
+#[must_use]
+pub fn pod(pod: &Pod, app: &str) -> Manifest {
+    manifest::pod("shop", pod.name(), &[("app", app)], pod.ips())
+}
+
+/// The Service of that name and number, TCP and UDP.
+#[must_use]
+pub fn service(name: &str, number: u8) -> Manifest {
+    let ports = [
+        Port::tcp(80).to(8080).named("tcp"),
+        Port::udp(53).to(5353).named("udp"),
+    ];
+    manifest::service("shop", name, &[vip(number)], &ports, &[("app", name)])
+}
+
+/// A Service, TCP only, that pods of some app serve.
+#[must_use]
+pub fn service_of(app: &str, name: &str, number: u8) -> Manifest {
+    let ports = [Port::tcp(80).to(8080)];
+    manifest::service("shop", name, &[vip(number)], &ports, &[("app", app)])
+}
+
+/// Address of the service of that number.
+#[must_use]
+pub fn vip(number: u8) -> IpAddr {
+    Ipv4Addr::new(10, 96, 0, number).into()
+}
+
+/// Address and port of the service of that number.
+#[must_use]
+pub fn address(number: u8, port: u16) -> SocketAddr {
+    (vip(number), port).into()
+}
