@@ -1,6 +1,7 @@
 //! The kernel side as the agent sees it; the only home of aya.
 
 mod btf;
+pub mod census;
 pub mod hooks;
 pub mod links;
 pub mod listing;

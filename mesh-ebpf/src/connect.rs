@@ -1,13 +1,13 @@
 //! `connect()` of TCP and UDP sockets: a service's address becomes a backend's, before the first packet.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
+use mesh_common::{addr::Protocol, counter::Counter, flow::EventKind, service::Frontend};
 
 use crate::{
     backend::{self, Choice},
     context::{self, PROCEED},
     count::count,
-    pod, remember,
+    emit, pod, remember,
 };
 
 /// IPv4.
@@ -57,10 +57,12 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         Choice::NoEndpoint => {
             count(Counter::NoEndpoint);
+            emit::refused(EventKind::NoEndpoint, &pod, &frontend, service);
             context::refuse()
         }
         Choice::Inconsistent => {
             count(Counter::Inconsistent);
+            emit::refused(EventKind::Inconsistent, &pod, &frontend, service);
             context::refuse()
         }
     }

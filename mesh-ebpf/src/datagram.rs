@@ -2,13 +2,13 @@
 //! backend answers appears to come from the address that was asked.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
+use mesh_common::{addr::Protocol, counter::Counter, flow::EventKind, service::Frontend};
 
 use crate::{
     backend::{self, Choice},
     context::{self, PROCEED},
     count::count,
-    pod, remember,
+    emit, pod, remember,
 };
 
 /// Sending over IPv4, also from IPv6 sockets to IPv4-mapped addresses.
@@ -64,10 +64,12 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         Choice::NoEndpoint => {
             count(Counter::DatagramNoEndpoint);
+            emit::refused(EventKind::NoEndpoint, &pod, &frontend, service);
             context::refuse()
         }
         Choice::Inconsistent => {
             count(Counter::Inconsistent);
+            emit::refused(EventKind::Inconsistent, &pod, &frontend, service);
             context::refuse()
         }
     }

@@ -6,10 +6,11 @@ use mesh_common::{
     addr::Protocol,
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
+    service::Frontend,
     sock::SockState,
 };
 
-use crate::{count::count, maps::EVENTS};
+use crate::{count::count, maps::EVENTS, pod::Pod};
 
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
@@ -18,23 +19,47 @@ const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_FORCE_WAKEUP`.
 const FORCE_WAKEUP: u64 = 2;
 
-/// Sends one event. The reader looks several times a second; it is woken only when the buffer fills, since
-/// waking a process costs more than the event.
+/// Sends one event of a TCP connection. The reader looks several times a second; it is woken only when the
+/// buffer fills, since waking a process costs more than the event.
 #[inline(always)]
-pub fn event(kind: EventKind, protocol: Protocol, sock: &SockState, tcp: &TcpFigures) {
+pub fn event(kind: EventKind, sock: &SockState, tcp: &TcpFigures) {
+    send(|at_ns| FlowEvent {
+        kind: kind as u32,
+        protocol: Protocol::Tcp as u32,
+        at_ns,
+        sock: *sock,
+        tcp: *tcp,
+    });
+}
+
+/// Sends word of a socket or datagram that was refused at once.
+#[inline(always)]
+pub fn refused(kind: EventKind, pod: &Pod, asked: &Frontend, service: u32) {
+    send(|at_ns| FlowEvent {
+        kind: kind as u32,
+        protocol: u32::from(asked.protocol),
+        at_ns,
+        sock: SockState {
+            asked_addr: asked.addr,
+            asked_port: asked.port,
+            service,
+            pod: pod.workload,
+            netns: pod.netns,
+            ..SockState::default()
+        },
+        tcp: TcpFigures::default(),
+    });
+}
+
+#[inline(always)]
+fn send(event: impl FnOnce(u64) -> FlowEvent) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         count(Counter::EventsLost);
         return;
     };
     // SAFETY: the helper has no preconditions.
     let at_ns = unsafe { bpf_ktime_get_ns() };
-    entry.write(FlowEvent {
-        kind: kind as u32,
-        protocol: protocol as u32,
-        at_ns,
-        sock: *sock,
-        tcp: *tcp,
-    });
+    entry.write(event(at_ns));
     entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 

@@ -7,7 +7,6 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use mesh_common::{
-    addr::Protocol,
     config,
     counter::Counter,
     decide::tcp::{self, End, state},
@@ -81,12 +80,7 @@ fn established(ctx: &SockOpsContext, side: u32) {
         .get(0)
         .is_some_and(|config| config.flags & config::flag::WATCHED != 0)
     {
-        emit::event(
-            EventKind::Opened,
-            Protocol::Tcp,
-            sock,
-            &figures(ctx, state::ESTABLISHED),
-        );
+        emit::event(EventKind::Opened, sock, &figures(ctx, state::ESTABLISHED));
     }
 }
 
@@ -121,7 +115,7 @@ fn ended(sock: &SockState, tcp: &TcpFigures) {
             total.bytes_received += received;
         }
     });
-    emit::event(EventKind::Closed, Protocol::Tcp, sock, tcp);
+    emit::event(EventKind::Closed, sock, tcp);
 }
 
 /// Fills the storage of a pod's socket; `None` where the socket is not in the mesh.

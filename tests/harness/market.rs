@@ -38,11 +38,17 @@ impl Market {
     /// A node with the client; the namespace is in the mesh, or not.
     pub fn open(test_name: &str, in_mesh: bool) -> Result<Self> {
         let sandbox = Sandbox::new(test_name)?;
-        let client = sandbox.pod("client", &["10.0.1.1", "fd00::1:1"])?;
+        let client = pod_of(&sandbox, "client", &["10.0.1.1", "fd00::1:1"])?;
         let market = Self { sandbox, client };
         market.apply(&manifest::namespace("shop", in_mesh))?;
         market.apply(&manifest::pod("shop", "client", &[], market.client.ips()))?;
         Ok(market)
+    }
+
+    /// A pod in which the services' addresses are known to lead nowhere, so that a connection that is not
+    /// translated fails at once: [`io::ErrorKind::HostUnreachable`].
+    pub fn pod(&self, name: &str, ips: &[&str]) -> Result<Pod> {
+        pod_of(&self.sandbox, name, ips)
     }
 
     /// Creates or replaces an object.
@@ -64,9 +70,7 @@ impl Market {
 
     /// As [`Self::backend`], without its manifest.
     pub fn unlisted(&self, name: &str, host: u8) -> Result<Backend> {
-        let pod = self
-            .sandbox
-            .pod(name, &[&format!("10.0.1.{host}"), &format!("fd00::1:{host}")])?;
+        let pod = self.pod(name, &[&format!("10.0.1.{host}"), &format!("fd00::1:{host}")])?;
         let tcp = pod.serve_tcp("[::]:8080".parse()?, name)?;
         let udp = pod.serve_udp("[::]:5353".parse()?, name)?;
         Ok(Backend { pod, tcp, udp })
@@ -85,6 +89,16 @@ impl Market {
         }
         pins(&self.sandbox)
     }
+}
+
+/// Without that route the node's answer comes while `connect()` holds the socket, and counts only a second
+/// later, with the second SYN.
+fn pod_of(sandbox: &Sandbox, name: &str, ips: &[&str]) -> Result<Pod> {
+    let pod = sandbox.pod(name, ips)?;
+    let route = ["route", "add", "unreachable", "10.96.0.0/12"];
+    let output = pod.command("ip").args(route).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(pod)
 }
 
 /// The pinned maps and links of a sandbox with their ids; those of iterators, which are made anew with each

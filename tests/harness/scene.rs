@@ -1,4 +1,4 @@
-//! A scene for many tests: a client, backends and services, in the namespace `shop` of the mesh.
+//! A scene for many tests of balancing: a client, backends and services, in the namespace `shop`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

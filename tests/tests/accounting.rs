@@ -75,8 +75,8 @@ fn live_connections_show_what_the_applications_sent() -> anyhow::Result<()> {
             let [flow] = &flows[..] else { panic!("{} live connections", flows.len()) };
             (tcp::bytes_sent(&flow.sock, &flow.tcp), tcp::bytes_received(&flow.sock, &flow.tcp), flow.sock)
         };
-        wait(Duration::from_secs(2), || (counted(flag::ACTIVE).0 == 12_345));
-        wait(Duration::from_secs(2), || (counted(flag::PASSIVE).0 == 777));
+        wait(Duration::from_secs(2), || counted(flag::ACTIVE).0 == 12_345);
+        wait(Duration::from_secs(2), || counted(flag::PASSIVE).0 == 777);
         let (_, received, sock) = counted(flag::ACTIVE);
         assert_eq!(received, 777);
         assert_eq!(mesh_common::addr::socket_addr(sock.asked_addr, sock.asked_port), address(vip));
@@ -120,7 +120,10 @@ fn the_end_of_a_connection_tells_every_byte() -> anyhow::Result<()> {
         let (up, down) = (round * 1_009 % 70_000, round * 7_919 % 90_000);
         let mut client = shop.client.run(|| TcpStream::connect("10.96.0.10:80"))?;
         let (mut server, _) = listener.accept()?;
-        let peer = std::thread::spawn(move || -> std::io::Result<TcpStream> {
+        for stream in [&client, &server] {
+            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        }
+        let peer = std::thread::spawn(move || -> std::io::Result<()> {
             server.read_exact(&mut vec![0; up])?;
             server.write_all(&vec![0; down])?;
             match close {
@@ -131,7 +134,7 @@ fn the_end_of_a_connection_tells_every_byte() -> anyhow::Result<()> {
                 }
                 Close::Client | Close::HalfClosedByClient => assert_eq!(server.read(&mut [0])?, 0),
             }
-            Ok(server)
+            Ok(())
         });
         client.write_all(&vec![0; up])?;
         client.read_exact(&mut vec![0; down])?;
@@ -139,14 +142,17 @@ fn the_end_of_a_connection_tells_every_byte() -> anyhow::Result<()> {
             Close::Client | Close::Both => drop(client),
             Close::HalfClosedByClient => {
                 client.shutdown(Shutdown::Write)?;
-                drop(peer.join().expect("the server")?);
+                peer.join().expect("the server")?;
                 assert_eq!(client.read(&mut [0])?, 0);
                 (to_server, to_client, connections) = (to_server + up, to_client + down, connections + 1);
                 continue;
             }
-            Close::Server | Close::HalfClosedByServer => assert_eq!(client.read(&mut [0])?, 0),
+            Close::Server | Close::HalfClosedByServer => {
+                assert_eq!(client.read(&mut [0])?, 0);
+                drop(client);
+            }
         }
-        drop(peer.join().expect("the server")?);
+        peer.join().expect("the server")?;
         (to_server, to_client, connections) = (to_server + up, to_client + down, connections + 1);
     }
     for reporter in [r#"reporter="source""#, r#"reporter="destination""#] {
@@ -154,7 +160,7 @@ fn the_end_of_a_connection_tells_every_byte() -> anyhow::Result<()> {
             let text = shop.agent.metrics().expect("metrics");
             metric(&text, name, &[reporter, r#"source_workload="client""#, r#"destination_workload="server""#])
         };
-        wait(Duration::from_secs(3), || (read("istio_tcp_connections_closed_total") == connections));
+        wait(Duration::from_secs(3), || read("istio_tcp_connections_closed_total") == connections);
         assert_eq!(read("istio_tcp_connections_opened_total"), connections, "{reporter}");
         assert_eq!(read("istio_tcp_received_bytes_total"), to_server as u64, "{reporter}: to the server");
         assert_eq!(read("istio_tcp_sent_bytes_total"), to_client as u64, "{reporter}: to the client");
@@ -173,7 +179,7 @@ fn a_failed_connect_is_a_failure_and_no_connection() -> anyhow::Result<()> {
     let refused = shop.client.run(|| TcpStream::connect("10.0.1.2:9"));
     assert!(refused.is_err());
     let read = |name| metric(&shop.agent.metrics().expect("metrics"), name, &[]);
-    wait(Duration::from_secs(3), || (read("mesh_tcp_connections_failed_total") == 1));
+    wait(Duration::from_secs(3), || read("mesh_tcp_connections_failed_total") == 1);
     assert_eq!(read("istio_tcp_connections_opened_total"), 0);
     Ok(())
 }

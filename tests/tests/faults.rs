@@ -160,8 +160,8 @@ fn an_address_in_two_namespaces_matches_neither() -> Result<()> {
     require_root!();
     let (market, _web) = web("twins")?;
     let twins = [
-        market.sandbox.pod("twin-a", &["10.0.1.51", "10.0.1.50"])?,
-        market.sandbox.pod("twin-b", &["10.0.1.52", "10.0.1.50"])?,
+        market.pod("twin-a", &["10.0.1.51", "10.0.1.50"])?,
+        market.pod("twin-b", &["10.0.1.52", "10.0.1.50"])?,
     ];
     market.apply(&manifest::pod("shop", "twin", &[], &["10.0.1.50".parse()?]))?;
     let agent = market.sandbox.agent().start()?;
@@ -226,7 +226,7 @@ fn an_address_is_used_again_by_another_pod() -> Result<()> {
 fn a_namespace_that_goes_takes_its_pod_along() -> Result<()> {
     require_root!();
     let (market, _web) = web("handle")?;
-    let guest = market.sandbox.pod("guest", &["10.0.1.30"])?;
+    let guest = market.pod("guest", &["10.0.1.30"])?;
     market.apply(&market::pod(&guest, "guest"))?;
     let agent = market.sandbox.agent().start()?;
     let pods = market.sandbox.bpffs().join("mesh/v1/maps/PODS");
@@ -236,7 +236,7 @@ fn a_namespace_that_goes_takes_its_pod_along() -> Result<()> {
     assert!(until(SOON, || kernel::entries(&pods).is_ok_and(|count| count == 2)));
     assert_eq!(market.ask(10)?, "web");
     assert_eq!(agent.ready()?.status, 200);
-    let guest = market.sandbox.pod("guest", &["10.0.1.30"])?;
+    let guest = market.pod("guest", &["10.0.1.30"])?;
     translated(&guest, 10, true)?;
     reported(&market.sandbox, "unassigned", &[])
 }
@@ -245,7 +245,7 @@ fn a_namespace_that_goes_takes_its_pod_along() -> Result<()> {
 fn enrolled_after(market: &Market, name: &str, ip: &str, head_start: Duration) -> Result<Duration> {
     market.apply(&manifest::pod("shop", name, &[], &[ip.parse()?]))?;
     reported(&market.sandbox, "unassigned", &[name])?;
-    let pod = market.sandbox.pod(name, &[])?;
+    let pod = market.pod(name, &[])?;
     sleep(head_start);
     translated_not(&pod)?;
     let add = format!("ip addr add {ip}/16 dev eth0");
@@ -257,10 +257,10 @@ fn enrolled_after(market: &Market, name: &str, ip: &str, head_start: Duration) -
     Ok(there.elapsed())
 }
 
-/// Without an address there is no way out, and without the mesh none to the service.
+/// Without the mesh there is no way to the service.
 fn translated_not(pod: &Pod) -> Result<()> {
     let error = market::ask(pod, 10).err().context("enrolled without an address")?;
-    ensure!(error.kind() == ErrorKind::NetworkUnreachable, "{error}");
+    ensure!(error.kind() == ErrorKind::HostUnreachable, "{error}");
     Ok(())
 }
 
@@ -460,7 +460,7 @@ fn slow_room_that_was_freed_is_used_by_who_waited_for_it() -> Result<()> {
 fn slow_a_cgroup_that_goes_is_noticed() -> Result<()> {
     require_root!();
     let (market, _web) = web("no-cgroup")?;
-    let home = market.sandbox.pod("home", &["10.0.1.60"])?;
+    let home = market.pod("home", &["10.0.1.60"])?;
     let cgroup: &Path = home.place().cgroup().context("a cgroup")?;
     let agent = market.sandbox.agent().arg("--cgroup").arg(cgroup).start()?;
     home.delete()?;

@@ -277,6 +277,36 @@ fn killed_while_it_attaches() -> Result<()> {
 }
 
 #[test]
+fn what_a_killed_first_agent_wrote_is_known_to_the_next() -> Result<()> {
+    const COUNT: usize = 2_000;
+    require_root!();
+    let (market, _web) = web("first")?;
+    let service = |number: usize| {
+        let (high, low) = (number / 250, number % 250 + 1);
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s-{number}, namespace: shop, uid: u-{number}}}\n\
+             spec: {{clusterIP: 10.97.{high}.{low}, ports: [{{port: 80}}], selector: {{app: web}}}}\n"
+        )
+    };
+    let manifests = market.sandbox.manifests();
+    manifests.write("many.yaml", &(0..COUNT).map(service).collect::<String>())?;
+    let agent = market.sandbox.agent().launch()?;
+    let table = market.sandbox.bpffs().join("mesh/v1/maps/SERVICES");
+    let frontends = || kernel::entries(&table);
+    assert!(until(FAILURE, || frontends().is_ok_and(|count| count > 0)), "{}", agent.log());
+    agent.kill9()?;
+    let written = frontends()?;
+    assert!(written < COUNT, "killed too late: {written} frontends");
+    // Nobody wants these any more.
+    manifests.remove("many.yaml")?;
+    let _agent = market.sandbox.agent().start()?;
+    market.ask(10)?;
+    assert_eq!(frontends()?, 2, "there were {written}");
+    assert_eq!(drift(&market.sandbox)?, "[]");
+    Ok(())
+}
+
+#[test]
 fn killed_again_and_again_while_services_change() -> Result<()> {
     require_root!();
     let (market, _backends) = many("kill-change")?;
@@ -284,7 +314,7 @@ fn killed_again_and_again_while_services_change() -> Result<()> {
     let before = market.installed()?;
     agent.kill9()?;
     let mut swapped = false;
-    for delay in (0..12).map(|step| step * 33) {
+    for delay in (0..13).map(|step| step * 33) {
         swapped = !swapped;
         // Half of it is found at the start, half of it comes meanwhile.
         (1..=MANY / 2).try_for_each(|number| market.apply(&numbered(number, swapped)))?;
@@ -521,7 +551,7 @@ fn the_tables_of_an_older_version_are_not_touched() -> Result<()> {
 fn another_cgroup_is_attached_anew() -> Result<()> {
     require_root!();
     let (market, web) = web("cgroup")?;
-    let other = market.sandbox.pod("other", &["10.0.1.2"])?;
+    let other = market.pod("other", &["10.0.1.2"])?;
     market.apply(&market::pod(&other, "other"))?;
     let small = market.client.place().cgroup().context("a cgroup")?;
     let agent = market.sandbox.agent().arg("--cgroup").arg(small).start()?;

@@ -136,7 +136,7 @@ fn metrics_tell_of_the_traffic() -> Result<()> {
         open.echo(&[b'x'; 1_000])?;
         let labels = [
             "reporter=\"source\"",
-            "source_workload_namespace=\"market\"",
+            "source_workload_namespace=\"shop\"",
             "destination_service_name=\"web\"",
             "destination_service=\"web.shop.svc.cluster.local\"",
         ];
@@ -175,12 +175,17 @@ fn metrics_are_open_metrics() -> Result<()> {
     assert!(answer.body.ends_with("\n# EOF\n"), "{}", answer.body);
     let text = eventually(SOON, || {
         let text = agent.metrics()?;
-        ensure!(text.contains("istio_tcp_connections_opened_total{"), "{text}");
+        ensure!(text.contains("istio_tcp_connections_closed_total{"), "{text}");
         Ok(text)
     })?;
     let verdicts = sample(&text, "mesh_verdicts_total", &["verdict=\"translated\"", "reason=\"connect\""]);
     assert_eq!(verdicts, Some(1.0), "{text}");
-    for name in ["istio_tcp_connections_closed", "istio_tcp_sent_bytes", "istio_tcp_received_bytes"] {
+    for name in [
+        "istio_tcp_connections_opened",
+        "istio_tcp_connections_closed",
+        "istio_tcp_sent_bytes",
+        "istio_tcp_received_bytes",
+    ] {
         assert!(text.contains(&format!("# TYPE {name} counter")), "{name} in {text}");
     }
     // No series is there twice.

@@ -35,8 +35,8 @@ pub struct Engine {
     netns_dir: PathBuf,
     /// Counts the changes of what the ids mean.
     names_version: u64,
-    /// What must be planned again after the tables were read back.
-    again: Dirty,
+    /// Set when a write failed: what the ledger believes is not what the tables hold.
+    doubtful: bool,
 }
 
 impl Engine {
@@ -68,7 +68,7 @@ impl Engine {
             assignment: Assignment::default(),
             netns_dir: netns_dir.to_path_buf(),
             names_version: 0,
-            again: Dirty::default(),
+            doubtful: false,
         })
     }
 
@@ -103,18 +103,18 @@ impl Engine {
     pub fn retire(&mut self) {
         let now = clock::monotonic();
         let plan = self.ledger.retire_unclaimed(now);
-        if let Err(error) = self.carry_out(&plan) {
-            self.start_over(&error);
-        }
+        self.carry_out(&plan);
     }
 
     /// Tries again what found no room, or could not be written.
     pub fn retry(&mut self) {
+        if self.doubtful {
+            return self.start_over();
+        }
         let now = clock::monotonic();
-        let mut dirty = std::mem::take(&mut self.again);
-        dirty.services.extend(self.ledger.refused_services(now));
-        dirty.pods.extend(self.ledger.refused_workloads(now));
-        self.plan(&dirty);
+        let services = self.ledger.refused_services(now).into_iter().collect();
+        let pods = self.ledger.refused_workloads(now).into_iter().collect();
+        self.plan(&Dirty { services, pods });
     }
 
     /// Marks the tables as filled by this version, once more.
@@ -218,6 +218,9 @@ impl Engine {
     }
 
     fn plan(&mut self, dirty: &Dirty) {
+        if self.doubtful {
+            return;
+        }
         let now = clock::monotonic();
         for pod in &dirty.pods {
             let mut workload = self.cluster.workload(pod);
@@ -225,47 +228,58 @@ impl Engine {
                 workload.netns = self.assignment.cookies.get(pod).copied();
             }
             let plan = self.ledger.plan_workload(pod, workload.as_ref(), now);
-            if let Err(error) = self.carry_out(&plan) {
-                return self.start_over(&error);
+            if !self.carry_out(&plan) {
+                return;
             }
         }
         for service in &dirty.services {
             let ports = self.cluster.service(service);
             let plan = self.ledger.plan_service(service, ports.as_ref(), now);
-            if let Err(error) = self.carry_out(&plan) {
-                return self.start_over(&error);
+            if !self.carry_out(&plan) {
+                return;
             }
         }
     }
 
-    fn carry_out(&mut self, plan: &Plan) -> Result<(), TableError> {
+    /// Writes a plan; returns whether all of it was written. If not, nothing more is planned until the tables
+    /// were read back.
+    fn carry_out(&mut self, plan: &Plan) -> bool {
         for refusal in &plan.refusals {
             tracing::warn!(%refusal, "not written");
         }
+        self.names_version += u64::from(plan.ops.iter().any(renames));
+        if let Err(error) = self.write(plan) {
+            tracing::error!(%error, "a table can't be written; all of them will be read back");
+            self.doubtful = true;
+        }
+        !self.doubtful
+    }
+
+    fn write(&mut self, plan: &Plan) -> Result<(), TableError> {
         if plan.ops.is_empty() {
             return Ok(());
         }
-        self.names_version += u64::from(plan.ops.iter().any(renames));
+        // First say when, then write: what is freed now rests from now on, also if we are killed on the way.
         let written_ns = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
-        self.tables.set_config(Config {
-            written_ns,
-            ..self.tables.config()?
-        })?;
+        let config = self.tables.config()?;
+        self.tables.set_config(Config { written_ns, ..config })?;
         plan.ops.iter().try_for_each(|op| self.tables.apply(op))
     }
 
-    /// A write failed half way: believe the tables and nothing else, and plan everything again soon.
-    fn start_over(&mut self, error: &TableError) {
-        tracing::error!(%error, "a table can't be written; reading all of them back");
-        let now = clock::monotonic();
-        self.again = Dirty {
-            services: self.cluster.services().cloned().collect(),
-            pods: self.cluster.pods().cloned().collect(),
-        };
+    /// After a write that failed half way: believes the tables and nothing else, and plans everything again.
+    /// Where they can't be read or written either, the next try does.
+    fn start_over(&mut self) {
         match self.tables.observe() {
-            Ok(observed) => self.ledger = Ledger::readopt(&observed, now, &self.ledger),
-            Err(error) => tracing::error!(%error, "the tables can't be read either"),
+            Ok(observed) => {
+                self.ledger = Ledger::readopt(&observed, clock::monotonic(), &self.ledger);
+                self.doubtful = false;
+            }
+            Err(error) => return tracing::error!(%error, "the tables can't be read back"),
         }
+        let services = self.cluster.services().cloned().collect();
+        let pods = self.cluster.pods().cloned().collect();
+        self.plan(&Dirty { services, pods });
+        self.retire();
     }
 }
 

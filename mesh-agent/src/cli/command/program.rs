@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use aya::programs::{ProgramInfo, loaded_programs};
 use serde::Serialize;
 
 use super::link;
-use crate::cli::{
-    args::Format,
-    failure::Failure,
-    node::Node,
-    output::{self, Item, joined, number, or_dash, table, text, unit},
+use crate::{
+    cli::{
+        args::Format,
+        failure::Failure,
+        node::Node,
+        output::{self, Item, joined, number, or_dash, table, text, unit},
+    },
+    datapath::census::{self, LoadedProgram},
 };
 
 /// A loaded program.
@@ -68,12 +70,11 @@ impl Item for ProgramRow {
 pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
     let links = link::rows(&node.pins, None)?;
     let links = by_program(links.into_iter().map(|link| (link.name, link.program)));
-    let programs = loaded_programs().collect::<Result<Vec<_>, _>>();
-    let programs = programs
+    let programs = census::programs()
         .map_err(|error| Failure::failed(format!("listing programs: {error} (run meshctl as root)")))?;
     let ours = programs
         .iter()
-        .filter_map(|info| links.get(&u64::from(info.id())).map(|links| row(info, links)));
+        .filter_map(|info| links.get(&u64::from(info.id)).map(|links| row(info, links)));
     output::list(&ours.collect::<Vec<_>>(), format)
 }
 
@@ -88,22 +89,17 @@ fn by_program(links: impl IntoIterator<Item = (String, Option<u64>)>) -> BTreeMa
     names
 }
 
-fn row(info: &ProgramInfo, links: &[String]) -> ProgramRow {
+fn row(info: &LoadedProgram, links: &[String]) -> ProgramRow {
     ProgramRow {
-        id: info.id(),
-        name: info.name_as_str().unwrap_or("-").to_owned(),
-        kind: kind(&format!("{:?}", info.program_type())),
-        tag: format!("{:016x}", info.tag()),
-        loaded_at: info.loaded_at().map(unit::moment),
+        id: info.id,
+        name: info.name.clone(),
+        kind: info.kind.clone(),
+        tag: format!("{:016x}", info.tag),
+        loaded_at: info.loaded_at.map(unit::moment),
         links: links.to_vec(),
-        instructions: info.verified_instruction_count(),
-        jitted_bytes: info.size_jitted(),
+        instructions: info.verified_instructions,
+        jitted_bytes: info.jitted_bytes,
     }
-}
-
-/// As bpftool calls it.
-fn kind(constant: &str) -> String {
-    constant.trim_start_matches("BPF_PROG_TYPE_").to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -115,7 +111,7 @@ mod tests {
         let row = ProgramRow {
             id: 51,
             name: "mesh_connect4".into(),
-            kind: kind("BPF_PROG_TYPE_CGROUP_SOCK_ADDR"),
+            kind: "cgroup_sock_addr".into(),
             tag: "00ab".into(),
             loaded_at: Some("2025-01-01T00:00:00Z".into()),
             links: vec!["mesh_connect4".into()],

@@ -92,20 +92,6 @@ impl Table {
         }
     }
 
-    /// The option of the agent that makes the table larger.
-    #[must_use]
-    pub const fn option(self) -> &'static str {
-        match self {
-            Self::Services => "--services-entries",
-            Self::ServiceInfo => "--service-info-entries",
-            Self::LbTable => "--lb-table-slots",
-            Self::Backends => "--backends-entries",
-            Self::Members => "--members-entries",
-            Self::Workloads => "--workloads-entries",
-            Self::Pods => "--pods-entries",
-        }
-    }
-
     /// What an entry is called: one, and several.
     const fn unit(self) -> (&'static str, &'static str) {
         match self {

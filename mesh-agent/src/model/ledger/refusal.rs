@@ -119,7 +119,7 @@ fn next_step(table: Table, resting: bool) -> String {
             super::REST.as_secs()
         )
     } else {
-        format!("raise {}", table.option())
+        format!("start the agent with --map-size {}=ENTRIES, more than now", table.name())
     }
 }
 
@@ -171,8 +171,8 @@ mod tests {
         };
         assert_eq!(
             refusal(Part::Port(PORT), full(false), false),
-            "Service shop/web port 80/TCP: no room for 251 slots in LB_TABLE (1,048,576 slots, 12 free); raise \
-             --lb-table-slots"
+            "Service shop/web port 80/TCP: no room for 251 slots in LB_TABLE (1,048,576 slots, 12 free); start \
+             the agent with --map-size LB_TABLE=ENTRIES, more than now"
         );
         assert_eq!(
             refusal(Part::Port(PORT), full(true), true),

@@ -104,7 +104,7 @@ fn convert(slice: api::EndpointSlice) -> Result<EndpointSlice, Misfit> {
     ];
     let family = field::one_of(&slice.address_type, &types, "IPv4, IPv6, FQDN").at(|| "addressType")?;
     let endpoints = match family {
-        Some(family) => endpoints(slice.endpoints, family, &name.namespace)?,
+        Some(family) => endpoints(slice.endpoints.unwrap_or_default(), family, &name.namespace)?,
         None => Vec::new(),
     };
     Ok(EndpointSlice {
@@ -155,10 +155,8 @@ fn convert_endpoint(
     let addresses = addresses.map(|(at, address)| {
         field::address_of(address, family).at(|| format!("endpoints[{index}].addresses[{at}]"))
     });
-    let zones = endpoint
-        .hints
-        .and_then(|hints| hints.for_zones)
-        .unwrap_or_default();
+    let hints = endpoint.hints.unwrap_or_default();
+    let (zones, nodes) = (hints.for_zones.unwrap_or_default(), hints.for_nodes.unwrap_or_default());
     Ok(SliceEndpoint {
         addresses: addresses.collect::<Result<_, _>>()?,
         conditions: conditions(&endpoint.conditions.unwrap_or_default()),
@@ -167,8 +165,7 @@ fn convert_endpoint(
             .target_ref
             .and_then(|target| target_pod(target, namespace)),
         zones: zones.into_iter().map(|zone| zone.name).collect(),
-        // `hints.forNodes` is beta in 1.34 and not in the API version this is built for.
-        nodes: Vec::new(),
+        nodes: nodes.into_iter().map(|node| node.name).collect(),
     })
 }
 
