@@ -2,12 +2,22 @@
 
 use std::convert::Infallible;
 
-use axum::{Json, Router, body::Body, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Query, State},
+    http::StatusCode,
+    routing::get,
+};
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 use super::{engine::Engine, readiness::Readiness};
-use crate::{model::ledger, telemetry::task::Telemetry};
+use crate::{
+    model::ledger,
+    telemetry::{flow::FlowRecord, task::Telemetry},
+};
 
 /// A question, and where its answer goes.
 pub enum Ask {
@@ -56,7 +66,7 @@ pub const STATUS: &str = "/v1/status";
 /// Path of the list of [`Drift`].
 pub const DIFF: &str = "/v1/diff";
 
-/// Path of the stream of flow records, one JSON object a line, from now on.
+/// Path of the flow records, one JSON object a line; takes a [`FlowQuery`].
 pub const FLOWS: &str = "/v1/flows";
 
 #[derive(Clone)]
@@ -111,22 +121,54 @@ async fn diff(State(admin): State<Admin>) -> Result<Json<Vec<Drift>>, (StatusCod
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
-/// Streams until the watcher goes. A watcher that is too slow misses records and is told how many.
-async fn flows(State(admin): State<Admin>) -> Result<Body, (StatusCode, String)> {
-    let watch = admin.telemetry.watch();
-    // The kernel tells of opened connections only while somebody watches.
-    let (reply, answer) = oneshot::channel();
-    admin.asks.send(Ask::Watch(reply)).await.map_err(|_| ending())?;
-    answer.await.map_err(|_| ending())?;
-    let lines = futures_util::stream::unfold(watch, |mut watch| async {
+/// What a watcher of the flows wants.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct FlowQuery {
+    /// Go on with what happens from now on.
+    pub follow: bool,
+    /// Begin with at most this many of the latest.
+    pub last: usize,
+}
+
+impl Default for FlowQuery {
+    fn default() -> Self {
+        Self {
+            follow: false,
+            last: 20,
+        }
+    }
+}
+
+/// The latest flows, and then, to a follower, those to come until it goes. A follower that is too slow misses
+/// records and is told how many.
+async fn flows(
+    State(admin): State<Admin>,
+    Query(query): Query<FlowQuery>,
+) -> Result<Body, (StatusCode, String)> {
+    let watch = query.follow.then(|| admin.telemetry.watch());
+    if watch.is_some() {
+        // The kernel tells of opened connections only while somebody watches.
+        ask(&admin, Ask::Watch).await?;
+    }
+    let latest = admin.telemetry.latest(query.last).await.ok_or_else(ending)?;
+    let latest = latest.into_iter().map(|record| Ok(json_line(&record)));
+    let coming = futures_util::stream::unfold(watch, |watch| async {
+        let mut watch = watch?;
         let line = match watch.recv().await {
-            Ok(record) => serde_json::to_string(&*record).unwrap_or_default(),
-            Err(RecvError::Lagged(lost)) => format!("{{\"event\":\"lost\",\"count\":{lost}}}"),
+            Ok(record) => json_line(&record),
+            Err(RecvError::Lagged(lost)) => format!("{lost} flows were missed: too many for this watcher\n"),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok::<_, Infallible>(line + "\n"), watch))
+        Some((Ok::<_, Infallible>(line), Some(watch)))
     });
-    Ok(Body::from_stream(lines))
+    Ok(Body::from_stream(
+        futures_util::stream::iter(latest).chain(coming),
+    ))
+}
+
+fn json_line(record: &FlowRecord) -> String {
+    serde_json::to_string(record).unwrap_or_default() + "\n"
 }
 
 fn ending() -> (StatusCode, String) {

@@ -28,7 +28,13 @@ impl Publisher {
     /// Nothing is published yet.
     #[must_use]
     pub fn new(node: String, cgroup: PathBuf, telemetry: Telemetry) -> Self {
-        Self { node, cgroup, telemetry, published: None, not_before: Instant::now() }
+        Self {
+            node,
+            cgroup,
+            telemetry,
+            published: None,
+            not_before: Instant::now(),
+        }
     }
 
     /// Publishes, if there is something new and it is time; returns when to call again, if so.
@@ -56,14 +62,28 @@ impl Publisher {
 fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
     let services = engine.ledger().services().map(|(id, name, key, _)| {
         let (namespace, name) = (name.namespace.clone(), name.name.clone());
-        (id, Service { namespace, name, port: key.port })
+        (
+            id,
+            Service {
+                namespace,
+                name,
+                port: key.port,
+            },
+        )
     });
     let workloads = || engine.ledger().workloads();
     let pods = workloads().map(|(id, key)| (id, Pod::of(key, engine.cluster().pod(key))));
-    let ends = wire.into_iter().flat_map(Wire::ends).filter_map(|(&ifindex, key)| {
-        let netns = engine.assignment().cookies.get(key).copied()?;
-        let (pod, _) = workloads().find(|(_, other)| *other == key)?;
-        Some((ifindex, Interface { pod, netns }))
-    });
-    Directory { pods: pods.collect(), services: services.collect(), interfaces: ends.collect() }
+    let ends = wire
+        .into_iter()
+        .flat_map(Wire::ends)
+        .filter_map(|(&ifindex, key)| {
+            let netns = engine.assignment().cookies.get(key).copied()?;
+            let (pod, _) = workloads().find(|(_, other)| *other == key)?;
+            Some((ifindex, Interface { pod, netns }))
+        });
+    Directory {
+        pods: pods.collect(),
+        services: services.collect(),
+        interfaces: ends.collect(),
+    }
 }

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, publish::Publisher, readiness::Readiness, serve,
-    wire::Wire,
+    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, publish::Publisher, readiness::Readiness,
+    serve, wire::Wire,
 };
 use crate::{
     datapath::{
@@ -74,7 +74,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tokio::spawn(axum::serve(admin, admin::router(asks, readiness.clone(), telemetry.clone())).into_future());
 
     // Everything is known before the first program runs; a previous agent's programs go on meanwhile.
-    let first = source.next().await.context("the manifests are no longer watched")?;
+    let first = source
+        .next()
+        .await
+        .context("the manifests are no longer watched")?;
     let mut problems = report(&first, Vec::new());
     engine.apply(first.events);
     engine.retire();
@@ -153,7 +156,10 @@ fn keep_attached(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, readiness: &Readines
     if missing.is_empty() {
         return readiness.clear("programs");
     }
-    let lines: Vec<_> = missing.iter().map(|hook| format!("{}: {}", hook.program, hook.why)).collect();
+    let lines: Vec<_> = missing
+        .iter()
+        .map(|hook| format!("{}: {}", hook.program, hook.why))
+        .collect();
     readiness.block("programs", lines.join("; "));
     match links::attach(ebpf, pins, cgroup) {
         Ok(_) if verify::not_attached(pins, cgroup).is_empty() => {

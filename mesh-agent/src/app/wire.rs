@@ -23,7 +23,12 @@ impl Wire {
     /// Nothing is followed yet.
     #[must_use]
     pub fn new(packets: Packets) -> Self {
-        Self { packets, seen: BTreeMap::new(), ends: BTreeMap::new(), failed: true }
+        Self {
+            packets,
+            seen: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            failed: true,
+        }
     }
 
     /// Attaches where the pods' interfaces are now; does nothing where they are where they were.
@@ -79,8 +84,15 @@ mod tests {
 
     #[test]
     fn an_end_has_one_pod() {
-        let pod = |name: &str| PodKey { object: ObjectName::new("shop", name), uid: name.into() };
-        let link = |index, peer| Link { index, peer: Some(peer), is_pair: true };
+        let pod = |name: &str| PodKey {
+            object: ObjectName::new("shop", name),
+            uid: name.into(),
+        };
+        let link = |index, peer| Link {
+            index,
+            peer: Some(peer),
+            is_pair: true,
+        };
         let pods = [
             (pod("a"), vec![link(2, 7)]),
             (pod("b"), vec![link(2, 8)]),

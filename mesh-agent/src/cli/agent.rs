@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use super::failure::Failure;
 use crate::app::{
-    admin::{self, Drift, Status},
+    admin::{self, Drift, FlowQuery, Status},
     lock,
 };
 
@@ -72,6 +72,25 @@ impl Agent {
         self.get(admin::DIFF)
     }
 
+    /// Flow records, each a line of JSON, until `each` wants no more or the agent ends.
+    pub fn flows(&self, query: &FlowQuery, mut each: impl FnMut(&str) -> bool) -> Result<(), Silence> {
+        let FlowQuery { follow, last } = query;
+        let path = format!("{}?follow={follow}&last={last}", admin::FLOWS);
+        let broken = |why: String| Silence::Broken {
+            socket: self.socket.clone(),
+            why,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| broken(error.to_string()))?;
+        runtime.block_on(async {
+            let stream = UnixStream::connect(&self.socket).await;
+            let stream = stream.map_err(|error| silence(&self.socket, &error))?;
+            lines(stream, &path, &mut each)
+                .await
+                .map_err(|error| broken(format!("{error:#}")))
+        })
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Silence> {
         let broken = |why: String| Silence::Broken {
             socket: self.socket.clone(),
@@ -92,6 +111,28 @@ impl Agent {
             ))
         })
     }
+}
+
+async fn lines(stream: UnixStream, path: &str, each: &mut impl FnMut(&str) -> bool) -> anyhow::Result<()> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path)
+        .header(HOST, "mesh-agent")
+        .body(Empty::<Bytes>::new())?;
+    let connection = tokio::spawn(connection);
+    let mut body = sender.send_request(request).await?.into_body();
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        rest.extend_from_slice(&data);
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            if !each(String::from_utf8_lossy(&line).trim_end()) {
+                connection.abort();
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn fetch(stream: UnixStream, path: &str) -> anyhow::Result<Bytes> {

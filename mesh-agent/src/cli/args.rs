@@ -8,7 +8,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use clap_complete::Shell;
 
 use self::verb::{
-    BackendVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb, TopArgs, WorkloadVerb,
+    BackendVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb, TopArgs,
+    WorkloadVerb,
 };
 use crate::app::config::Place;
 
@@ -91,6 +92,8 @@ pub enum Command {
     /// The links that keep the programs attached.
     #[command(subcommand)]
     Link(LinkVerb),
+    /// Connections opened, closed and refused, as it happens.
+    Flows(FlowArgs),
     /// Rates of connections and bytes.
     Top(TopArgs),
     /// Compare what the kernel holds with what the agent wants; fails where they differ.

@@ -5,6 +5,7 @@ mod check;
 mod completion;
 mod connection;
 mod diff;
+mod flows;
 mod link;
 mod map;
 mod pod;
@@ -49,6 +50,7 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Check { pre: false } => return check::run(&node, output, style),
         Command::Diff => return diff::run(&node, output),
         Command::Top(args) => return top::run(&node, &scope, &args, output, style),
+        Command::Flows(args) => flows::run(&node, &scope, &args, output).map(|()| String::new()),
         Command::Service(ServiceVerb::List) => service::list(&node, &scope, output),
         Command::Service(ServiceVerb::Show { service }) => service::show(&node, &scope, &service, output),
         Command::Backend(BackendVerb::List) => backend::list(&node, &scope, output),

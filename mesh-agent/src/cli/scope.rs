@@ -16,6 +16,22 @@ impl Scope {
         Self { namespace }
     }
 
+    /// The one namespace, if it is one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// Reads the name of an object, as namespace and name.
+    ///
+    /// # Errors
+    /// A usage error for an id, and where [`Self::reference`] has one.
+    pub fn object(&self, kind: &str, text: &str) -> Result<(String, String), Failure> {
+        match self.reference(kind, text)? {
+            Reference::Object { namespace, name } => Ok((namespace, name)),
+            Reference::Id(_) => Err(Failure::usage(format!("{kind} {text}: expected NS/NAME"))),
+        }
+    }
+
     /// Whether an object is in it. What has no name is in no namespace.
     pub fn has(&self, object: &Named) -> bool {
         let Some(wanted) = &self.namespace else {

@@ -121,7 +121,8 @@ impl AsFd for Cgroup {
 /// The first hook that can't be attached; those before it stay attached.
 pub fn attach(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup) -> Result<Vec<(Hook, Attached)>, LinkError> {
     let links = pins.link("");
-    pins.discard_unfinished().map_err(|source| LinkError::Pin { path: links, source })?;
+    pins.discard_unfinished()
+        .map_err(|source| LinkError::Pin { path: links, source })?;
     HOOKS
         .into_iter()
         .map(|hook| Ok((hook, attach_one(ebpf, pins, cgroup, hook)?)))

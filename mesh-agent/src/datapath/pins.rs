@@ -124,7 +124,10 @@ impl Pins {
     /// The kernel's.
     pub fn discard_unfinished(&self) -> io::Result<()> {
         let names = self.links()?;
-        names.iter().filter(|name| name.ends_with(UNFINISHED)).try_for_each(|name| self.remove_link(name))
+        names
+            .iter()
+            .filter(|name| name.ends_with(UNFINISHED))
+            .try_for_each(|name| self.remove_link(name))
     }
 
     /// Names of the pinned links.

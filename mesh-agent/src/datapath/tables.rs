@@ -198,7 +198,10 @@ impl<K: Data, V: Data> Hash<K, V> {
         match self.map.get(&Raw(key), 0) {
             Ok(Raw(value)) => Ok(Some(value)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(TableError { map: self.name, source }),
+            Err(source) => Err(TableError {
+                map: self.name,
+                source,
+            }),
         }
     }
 

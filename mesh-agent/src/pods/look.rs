@@ -18,7 +18,10 @@ pub struct Look {
 
 impl Default for Look {
     fn default() -> Self {
-        Self { at: Instant::now() + FIRST, pause: FIRST }
+        Self {
+            at: Instant::now() + FIRST,
+            pause: FIRST,
+        }
     }
 }
 

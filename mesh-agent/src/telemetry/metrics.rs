@@ -157,14 +157,26 @@ impl Default for Metrics {
             "Flow records that found the ring buffer full",
             metrics.events_lost.clone(),
         );
-        registry.register("mesh_packets", "Packets at a pod's interface", metrics.packets.clone());
+        registry.register(
+            "mesh_packets",
+            "Packets at a pod's interface",
+            metrics.packets.clone(),
+        );
         registry.register(
             "mesh_packet_bytes",
             "Bytes of the packets at a pod's interface, with all headers",
             metrics.packet_bytes.clone(),
         );
-        registry.register("mesh_udp_datagrams", "UDP datagrams of a pod", metrics.datagrams.clone());
-        registry.register("mesh_udp_bytes", "Payload bytes of a pod's UDP datagrams", metrics.datagram_bytes.clone());
+        registry.register(
+            "mesh_udp_datagrams",
+            "UDP datagrams of a pod",
+            metrics.datagrams.clone(),
+        );
+        registry.register(
+            "mesh_udp_bytes",
+            "Payload bytes of a pod's UDP datagrams",
+            metrics.datagram_bytes.clone(),
+        );
         metrics
     }
 }
@@ -255,7 +267,8 @@ impl Metrics {
                 peer_namespace: peer.namespace.clone(),
                 peer_pod: peer.pod.clone(),
                 service: service.map_or_else(|| UNKNOWN.to_owned(), |service| service.name.clone()),
-                service_namespace: service.map_or_else(|| UNKNOWN.to_owned(), |service| service.namespace.clone()),
+                service_namespace: service
+                    .map_or_else(|| UNKNOWN.to_owned(), |service| service.namespace.clone()),
                 direction,
             };
             self.datagrams.get_or_create(&labels).inc_by(datagrams);

@@ -1,6 +1,7 @@
 //! The task that reads the kernel's records and turns them into metrics and flow records.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -34,11 +35,13 @@ const DRAIN: Duration = Duration::from_millis(200);
 const SAMPLE: Duration = Duration::from_secs(15);
 /// Records kept for a slow watcher; what it can't take is counted to it as lost.
 const BACKLOG: usize = 8_192;
+/// Records kept for whoever asks what happened before.
+const LATEST: usize = 1_024;
 
 /// What others have of the task.
 #[derive(Clone)]
 pub struct Telemetry {
-    scrapes: mpsc::Sender<oneshot::Sender<String>>,
+    questions: mpsc::Sender<Question>,
     flows: broadcast::Sender<Arc<FlowRecord>>,
     names: Arc<ArcSwap<Directory>>,
 }
@@ -49,7 +52,7 @@ impl Telemetry {
     /// # Errors
     /// Where the counters can't be opened.
     pub fn start(pins: &Pins, events: Events) -> Result<Self, TableError> {
-        let (scrapes, asked) = mpsc::channel(4);
+        let (questions, asked) = mpsc::channel(4);
         let (flows, _) = broadcast::channel(BACKLOG);
         let names = Arc::<ArcSwap<Directory>>::default();
         let task = Task {
@@ -61,11 +64,12 @@ impl Telemetry {
             accounting: Accounting::default(),
             metrics: Metrics::default(),
             flows: flows.clone(),
+            latest: VecDeque::with_capacity(LATEST),
             names: names.clone(),
         };
         tokio::spawn(task.run(asked));
         Ok(Self {
-            scrapes,
+            questions,
             flows,
             names,
         })
@@ -79,7 +83,14 @@ impl Telemetry {
     /// The metrics as they are now.
     pub async fn scrape(&self) -> Option<String> {
         let (reply, answer) = oneshot::channel();
-        self.scrapes.send(reply).await.ok()?;
+        self.questions.send(Question::Metrics(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// At most this many of the latest flow records, oldest first.
+    pub async fn latest(&self, count: usize) -> Option<Vec<FlowRecord>> {
+        let (reply, answer) = oneshot::channel();
+        self.questions.send(Question::Latest(count, reply)).await.ok()?;
         answer.await.ok()
     }
 
@@ -96,6 +107,11 @@ impl Telemetry {
     }
 }
 
+enum Question {
+    Metrics(oneshot::Sender<String>),
+    Latest(usize, oneshot::Sender<Vec<FlowRecord>>),
+}
+
 struct Task {
     pins: Pins,
     readings: Readings,
@@ -105,23 +121,30 @@ struct Task {
     accounting: Accounting,
     metrics: Metrics,
     flows: broadcast::Sender<Arc<FlowRecord>>,
+    latest: VecDeque<FlowEvent>,
     names: Arc<ArcSwap<Directory>>,
 }
 
 impl Task {
-    async fn run(mut self, mut asked: mpsc::Receiver<oneshot::Sender<String>>) {
+    async fn run(mut self, mut asked: mpsc::Receiver<Question>) {
         let mut drain = interval(DRAIN);
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sample = interval(SAMPLE);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                scrape = asked.recv() => {
-                    let Some(reply) = scrape else { return };
-                    self.sample();
+                question = asked.recv() => match question {
                     // Who asked may have gone meanwhile.
-                    drop(reply.send(self.metrics.render()));
-                }
+                    Some(Question::Metrics(reply)) => {
+                        self.sample();
+                        drop(reply.send(self.metrics.render()));
+                    }
+                    Some(Question::Latest(count, reply)) => {
+                        self.drain();
+                        drop(reply.send(self.latest(count)));
+                    }
+                    None => return,
+                },
                 () = self.events.filling() => self.drain(),
                 _ = drain.tick() => self.drain(),
                 _ = sample.tick() => self.sample(),
@@ -184,20 +207,32 @@ impl Task {
             accounting,
             metrics,
             flows,
+            latest,
             ..
         } = self;
         events.drain(|event| {
             if EventKind::from_number(event.kind) == Some(EventKind::Closed) {
                 count(&event, accounting, metrics, &names);
             }
-            if flows.receiver_count() > 0 {
-                let time = humantime(clock.at(event.at_ns));
-                if let Some(record) = flow::record(&event, time, &names) {
-                    // The last watcher may have gone meanwhile.
-                    let _watchers = flows.send(Arc::new(record));
-                }
+            if flows.receiver_count() > 0
+                && let Some(record) = flow::record(&event, clock.rfc3339(event.at_ns), &names)
+            {
+                // The last watcher may have gone meanwhile.
+                let _watchers = flows.send(Arc::new(record));
             }
+            if latest.len() == LATEST {
+                latest.pop_front();
+            }
+            latest.push_back(event);
         });
+    }
+
+    fn latest(&self, count: usize) -> Vec<FlowRecord> {
+        let (names, clock) = (self.names.load(), Clock::now());
+        let events = self.latest.iter().skip(self.latest.len().saturating_sub(count));
+        events
+            .filter_map(|event| flow::record(event, clock.rfc3339(event.at_ns), &names))
+            .collect()
     }
 }
 
@@ -224,14 +259,14 @@ impl Clock {
         }
     }
 
-    fn at(&self, monotonic_ns: u64) -> SystemTime {
+    fn rfc3339(&self, monotonic_ns: u64) -> String {
         let ago = self.monotonic.saturating_sub(Duration::from_nanos(monotonic_ns));
-        self.calendar.checked_sub(ago).unwrap_or(self.calendar)
+        rfc3339(self.calendar.checked_sub(ago).unwrap_or(self.calendar))
     }
 }
 
 /// RFC 3339 in UTC with milliseconds.
-fn humantime(time: SystemTime) -> String {
+fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis)
@@ -246,6 +281,6 @@ mod tests {
     #[test]
     fn times_are_rfc_3339_with_milliseconds() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        assert_eq!(humantime(time), "2023-11-14T22:13:20.123Z");
+        assert_eq!(rfc3339(time), "2023-11-14T22:13:20.123Z");
     }
 }

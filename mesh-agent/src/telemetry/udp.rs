@@ -40,8 +40,10 @@ impl UdpFlows {
     ) -> Vec<UdpKey> {
         let mut over = Vec::new();
         for (key, total) in flows {
-            let (parties, before) =
-                self.known.entry(*key).or_insert_with(|| (identify(key), UdpTraffic::default()));
+            let (parties, before) = self
+                .known
+                .entry(*key)
+                .or_insert_with(|| (identify(key), UdpTraffic::default()));
             let growth = minus(*total, *before);
             if growth != UdpTraffic::default() {
                 grown(*parties, growth);
@@ -94,7 +96,12 @@ mod tests {
 
     fn traffic(sent: u64, last: Duration) -> UdpTraffic {
         let last_ns = u64::try_from(last.as_nanos()).unwrap();
-        UdpTraffic { sent_datagrams: sent, sent_bytes: sent * 10, last_ns, ..UdpTraffic::default() }
+        UdpTraffic {
+            sent_datagrams: sent,
+            sent_bytes: sent * 10,
+            last_ns,
+            ..UdpTraffic::default()
+        }
     }
 
     #[test]
@@ -103,7 +110,12 @@ mod tests {
         let mut total = 0;
         let mut read = |sent, now| {
             let reading = [(key(1), traffic(sent, Duration::from_secs(100)))];
-            flows.read(&reading, Duration::from_secs(now), |_| Parties::default(), |_, growth| total += growth.sent_bytes)
+            flows.read(
+                &reading,
+                Duration::from_secs(now),
+                |_| Parties::default(),
+                |_, growth| total += growth.sent_bytes,
+            )
         };
         assert_eq!(read(3, 101), []);
         assert_eq!(read(5, 159), []);
@@ -116,7 +128,10 @@ mod tests {
         let mut flows = UdpFlows::default();
         let now = Duration::from_secs(1);
         for pod in [1, 2] {
-            let identify = |_: &UdpKey| Parties { pod, ..Parties::default() };
+            let identify = |_: &UdpKey| Parties {
+                pod,
+                ..Parties::default()
+            };
             let reading = [(key(1), traffic(u64::from(pod), now))];
             flows.read(&reading, now, identify, |parties, _| assert_eq!(parties.pod, 1));
         }

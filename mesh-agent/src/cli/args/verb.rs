@@ -79,6 +79,23 @@ pub struct ConnectionFilter {
     pub service: Option<String>,
 }
 
+/// Options of `flows`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FlowArgs {
+    /// Go on with what happens from now on, until interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin with at most this many of the latest.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub last: usize,
+    /// Only flows of this pod.
+    #[arg(long, value_name = "NS/NAME")]
+    pub pod: Option<String>,
+    /// Only flows to this service.
+    #[arg(long, value_name = "NS/NAME")]
+    pub service: Option<String>,
+}
+
 /// What to do with maps.
 #[derive(Debug, Subcommand)]
 pub enum MapVerb {

@@ -51,6 +51,17 @@ impl<'a, T> One<'a, T> {
     }
 }
 
+/// An object on a line of its own, for streams.
+pub fn json_line(kind: &str, value: &impl Serialize) -> String {
+    // What is streamed was read from JSON, so it has a JSON form.
+    serde_json::to_string(&One::new(kind, value)).unwrap_or_default()
+}
+
+/// An object as one document of a YAML stream; ends with a newline.
+pub fn yaml_item(kind: &str, value: &impl Serialize) -> String {
+    yaml(&One::new(kind, value)).unwrap_or_default()
+}
+
 /// As JSON.
 ///
 /// # Errors

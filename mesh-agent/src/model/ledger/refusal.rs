@@ -119,7 +119,10 @@ fn next_step(table: Table, resting: bool) -> String {
             super::REST.as_secs()
         )
     } else {
-        format!("start the agent with --map-size {}=ENTRIES, more than now", table.name())
+        format!(
+            "start the agent with --map-size {}=ENTRIES, more than now",
+            table.name()
+        )
     }
 }
 

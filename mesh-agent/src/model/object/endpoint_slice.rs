@@ -156,7 +156,10 @@ fn convert_endpoint(
         field::address_of(address, family).at(|| format!("endpoints[{index}].addresses[{at}]"))
     });
     let hints = endpoint.hints.unwrap_or_default();
-    let (zones, nodes) = (hints.for_zones.unwrap_or_default(), hints.for_nodes.unwrap_or_default());
+    let (zones, nodes) = (
+        hints.for_zones.unwrap_or_default(),
+        hints.for_nodes.unwrap_or_default(),
+    );
     Ok(SliceEndpoint {
         addresses: addresses.collect::<Result<_, _>>()?,
         conditions: conditions(&endpoint.conditions.unwrap_or_default()),

@@ -1,0 +1,215 @@
+//! `flows`: what happens to the flows of this node's pods, as it happens.
+
+use std::io::{self, Write};
+
+use crate::{
+    app::admin::FlowQuery,
+    cli::{
+        args::{Format, verb::FlowArgs},
+        failure::Failure,
+        node::Node,
+        output::{document, unit},
+        scope::Scope,
+    },
+    telemetry::flow::{FlowRecord, Peer},
+};
+
+/// `flows`. Writes line by line, since following has no end.
+///
+/// # Errors
+/// Where the agent is not there or ends, or the output can't be written.
+pub fn run(node: &Node, scope: &Scope, args: &FlowArgs, format: Format) -> Result<(), Failure> {
+    let query = FlowQuery {
+        follow: args.follow,
+        last: args.last,
+    };
+    let filter = Filter::new(scope, args)?;
+    let mut out = io::stdout().lock();
+    let mut broken = None;
+    node.agent.flows(&query, |line| {
+        let written = match serde_json::from_str::<FlowRecord>(line) {
+            Ok(record) if filter.wants(&record) => write_record(&mut out, &record, format),
+            Ok(_) => Ok(()),
+            // Not a flow: what the agent has to say about the stream itself.
+            Err(_) => writeln!(io::stderr(), "meshctl: {line}"),
+        };
+        // A reader that goes away ends the stream and is no failure (`meshctl flows | head`).
+        written.inspect_err(|error| broken = Some(error.kind())).is_ok()
+    })?;
+    match broken {
+        None | Some(io::ErrorKind::BrokenPipe) => Ok(()),
+        Some(kind) => Err(Failure::failed(format!("writing the flows: {kind}"))),
+    }
+}
+
+fn write_record(out: &mut impl Write, record: &FlowRecord, format: Format) -> io::Result<()> {
+    match format {
+        Format::Json => writeln!(out, "{}", document::json_line("Flow", record)),
+        Format::Yaml => write!(out, "---\n{}", document::yaml_item("Flow", record)),
+        Format::Name => writeln!(out, "flow/{}", record.cookie),
+        Format::Table => writeln!(out, "{}", line(record)),
+        Format::Wide => writeln!(out, "{}{}", line(record), wide(record)),
+    }?;
+    out.flush()
+}
+
+struct Filter {
+    namespace: Option<String>,
+    pod: Option<(String, String)>,
+    service: Option<(String, String)>,
+}
+
+impl Filter {
+    fn new(scope: &Scope, args: &FlowArgs) -> Result<Self, Failure> {
+        let object =
+            |kind, text: &Option<String>| text.as_ref().map(|text| scope.object(kind, text)).transpose();
+        Ok(Self {
+            namespace: scope.namespace().map(ToOwned::to_owned),
+            pod: object("pod", &args.pod)?,
+            service: object("service", &args.service)?,
+        })
+    }
+
+    fn wants(&self, record: &FlowRecord) -> bool {
+        let ends = [&record.source, &record.destination];
+        let namespace = self.namespace.as_ref();
+        let pod = self.pod.as_ref();
+        let service = record.service.as_ref();
+        namespace.is_none_or(|namespace| ends.iter().any(|end| end.namespace == *namespace))
+            && pod.is_none_or(|(namespace, pod)| {
+                ends.iter()
+                    .any(|end| end.namespace == *namespace && end.pod == *pod)
+            })
+            && self.service.as_ref().is_none_or(|(namespace, name)| {
+                service.is_some_and(|service| service.namespace == *namespace && service.name == *name)
+            })
+    }
+}
+
+/// One line for people.
+fn line(record: &FlowRecord) -> String {
+    let time = record
+        .time
+        .split_once('T')
+        .map_or(record.time.as_str(), |(_, time)| time);
+    let side = if record.reporter == "source" { "out" } else { "in" };
+    let service = record.service.as_ref();
+    let service =
+        service.map(|service| format!(" ({}/{}:{})", service.namespace, service.name, service.port));
+    let mut text = format!(
+        "{time} {:<7} {:<3} {:<4} {} -> {}{}",
+        record.event,
+        side,
+        record.protocol,
+        end(&record.source, None),
+        end(&record.destination, record.dialled),
+        service.unwrap_or_default(),
+    );
+    if record.event == "closed" {
+        let (sent, received) = (unit::bytes(record.bytes_sent), unit::bytes(record.bytes_received));
+        text += &format!(
+            " sent {sent} received {received} in {}",
+            unit::micros(record.duration_micros)
+        );
+    }
+    if !record.reason.is_empty() && record.reason != record.event {
+        text += &format!(" [{}]", record.reason);
+    }
+    text
+}
+
+fn wide(record: &FlowRecord) -> String {
+    let rtt = unit::micros(record.rtt_micros.into());
+    format!(
+        " segments {}/{} retransmits {} rtt {rtt} cookie {}",
+        record.segments_sent, record.segments_received, record.retransmits, record.cookie
+    )
+}
+
+/// The pod's name where it has one, else its address; what was dialled where there is no other end.
+fn end(peer: &Peer, dialled: Option<std::net::SocketAddr>) -> String {
+    let address = peer.address.or(dialled);
+    let port = address.map_or(0, |address| address.port());
+    match (peer.pod.as_str(), address) {
+        ("", Some(address)) => address.to_string(),
+        ("", None) => "?".to_owned(),
+        (pod, _) if port == 0 => format!("{}/{pod}", peer.namespace),
+        (pod, _) => format!("{}/{pod}:{port}", peer.namespace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::flow::ServiceRef;
+
+    fn closed() -> FlowRecord {
+        let peer = |pod: &str, address: &str| Peer {
+            namespace: "shop".into(),
+            pod: pod.into(),
+            address: address.parse().ok(),
+            attested_by: "cookie".into(),
+        };
+        FlowRecord {
+            time: "2025-01-01T10:00:00.123Z".into(),
+            event: "closed".into(),
+            reason: "closed".into(),
+            protocol: "TCP".into(),
+            reporter: "source".into(),
+            source: peer("client", "10.0.0.1:40000"),
+            destination: peer("web-1", "10.0.0.2:8080"),
+            dialled: "10.96.0.1:80".parse().ok(),
+            service: Some(ServiceRef {
+                namespace: "shop".into(),
+                name: "web".into(),
+                port: 80,
+            }),
+            bytes_sent: 100,
+            bytes_received: 2_048,
+            duration_micros: 1_500,
+            cookie: 7,
+            ..FlowRecord::default()
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ended() {
+        assert_eq!(
+            line(&closed()),
+            "10:00:00.123Z closed  out TCP  shop/client:40000 -> shop/web-1:8080 (shop/web:80) sent 100B received \
+             2.0KiB in 1.5ms"
+        );
+    }
+
+    #[test]
+    fn a_refusal_shows_what_was_dialled() {
+        let refused = FlowRecord {
+            event: "refused".into(),
+            reason: "no_endpoint".into(),
+            source: Peer {
+                address: None,
+                ..closed().source
+            },
+            destination: Peer::default(),
+            ..closed()
+        };
+        assert_eq!(
+            line(&refused),
+            "10:00:00.123Z refused out TCP  shop/client -> 10.96.0.1:80 (shop/web:80) [no_endpoint]"
+        );
+    }
+
+    #[test]
+    fn filters_look_at_both_ends_and_the_service() {
+        let filter = |namespace: Option<&str>, pod: Option<&str>, service: Option<&str>| Filter {
+            namespace: namespace.map(Into::into),
+            pod: pod.map(|pod| ("shop".into(), pod.into())),
+            service: service.map(|service| ("shop".into(), service.into())),
+        };
+        assert!(filter(None, None, None).wants(&closed()));
+        assert!(filter(Some("shop"), Some("web-1"), Some("web")).wants(&closed()));
+        assert!(!filter(Some("other"), None, None).wants(&closed()));
+        assert!(!filter(None, Some("web-2"), None).wants(&closed()));
+        assert!(!filter(None, None, Some("cache")).wants(&closed()));
+    }
+}
