@@ -23,6 +23,11 @@ use mesh_common::{
 #[unsafe(no_mangle)]
 static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets::NONE);
 
+#[expect(clippy::cast_possible_truncation, reason = "both are some hundred bytes long")]
+const SOCK_LEN: u32 = size_of::<SockState>() as u32;
+#[expect(clippy::cast_possible_truncation, reason = "both are some hundred bytes long")]
+const TCP_LEN: u32 = size_of::<TcpFigures>() as u32;
+
 /// `struct bpf_iter__bpf_sk_storage_map`.
 #[repr(C)]
 pub struct Context {
@@ -62,8 +67,8 @@ pub extern "C" fn mesh_list(ctx: *const Context) -> i32 {
         let figures = figures(sk);
         // SAFETY: both values are as long as said; a record that found no room is written again by the kernel.
         unsafe {
-            bpf_seq_write(seq, value.cast(), size_of::<SockState>() as u32);
-            bpf_seq_write(seq, addr_of!(figures).cast(), size_of::<TcpFigures>() as u32);
+            bpf_seq_write(seq, value.cast(), SOCK_LEN);
+            bpf_seq_write(seq, addr_of!(figures).cast(), TCP_LEN);
         }
     }
     0

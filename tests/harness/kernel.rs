@@ -80,7 +80,11 @@ pub fn entries(pin: &Path) -> io::Result<usize> {
         let mut attributes = Attributes {
             map: map.as_raw_fd().unsigned_abs(),
             padding: 0,
-            key: if count == 0 { 0 } else { key.as_mut_ptr().expose_provenance() as u64 },
+            key: if count == 0 {
+                0
+            } else {
+                key.as_mut_ptr().expose_provenance() as u64
+            },
             next: next.as_mut_ptr().expose_provenance() as u64,
         };
         match bpf(MAP_GET_NEXT_KEY, &mut attributes) {

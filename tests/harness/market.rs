@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::manifest::{self, Manifest, Port};
 use crate::traffic::{TcpServer, UdpServer, ask_tcp};
-use crate::{Pod, Sandbox, kernel};
+use crate::{Pod, Sandbox, kernel, until};
 
 /// A node with the scene.
 #[derive(Debug)]
@@ -83,12 +84,27 @@ impl Market {
 
     /// The [`pins`]; fails unless each hook of the cgroup has exactly one program.
     pub fn installed(&self) -> Result<BTreeMap<PathBuf, u32>> {
-        for hook in kernel::HOOKS {
-            let programs = kernel::attached(self.sandbox.cgroup(), hook)?;
-            ensure!(programs.len() == 1, "programs of hook {hook}: {programs:?}");
-        }
+        attached(self.sandbox.cgroup(), 1)?;
         pins(&self.sandbox)
     }
+}
+
+/// Waits until each hook of the cgroup itself has that many programs: the kernel detaches those of a link
+/// that is gone a moment later.
+pub fn attached(cgroup: &Path, count: usize) -> Result<()> {
+    for hook in kernel::HOOKS {
+        let mut programs = Vec::new();
+        let found = until(Duration::from_secs(2), || {
+            programs = kernel::attached(cgroup, hook).unwrap_or_default();
+            programs.len() == count
+        });
+        ensure!(
+            found,
+            "programs of hook {hook} in {}: {programs:?}",
+            cgroup.display()
+        );
+    }
+    Ok(())
 }
 
 /// Without that route the node's answer comes while `connect()` holds the socket, and counts only a second
@@ -125,7 +141,7 @@ pub fn pins(sandbox: &Sandbox) -> Result<BTreeMap<PathBuf, u32>> {
 
 /// Whether a pin is that of a map.
 #[must_use]
-pub fn is_map(pin: &std::path::Path) -> bool {
+pub fn is_map(pin: &Path) -> bool {
     pin.components().any(|part| part.as_os_str() == "maps")
 }
 

@@ -18,10 +18,12 @@ const BRIDGE: &str = "br0";
 const NAME_MAX: usize = 15;
 
 /// The settings of the node's namespace: it forwards like a node, and says what it cannot reach.
-const SETTINGS: [(&str, &str); 4] = [
+/// Its addresses work at once: it cannot look for neighbours from one that is still being checked.
+const SETTINGS: [(&str, &str); 5] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/icmp/ratelimit", "0"),
 ];
 

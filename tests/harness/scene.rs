@@ -93,9 +93,8 @@ impl Shop {
 
     /// Creates or replaces the endpoints of a service, all of them ready.
     pub fn staff(&self, service: &str, ports: &[Port], backends: &[&str]) -> Result<()> {
-        let of = |name: &&str, ip: fn(&Pod) -> IpAddr| {
-            Endpoint::ready(ip(self.backend(name))).of(NAMESPACE, name)
-        };
+        let of =
+            |name: &&str, ip: fn(&Pod) -> IpAddr| Endpoint::ready(ip(self.backend(name))).of(NAMESPACE, name);
         let v4: Vec<_> = backends.iter().map(|name| of(name, Pod::v4)).collect();
         let v6: Vec<_> = backends.iter().map(|name| of(name, Pod::v6)).collect();
         let slices = [("IPv4", v4), ("IPv6", v6)].map(|(family, endpoints)| {
@@ -115,15 +114,27 @@ impl Shop {
         let mut servers = Vec::new();
         for ip in ips {
             let text = ip.to_string();
-            run(pod.command("ip").args(["addr", "add", &text, "dev", "lo"]))?;
-            let via = if ip.is_ipv4() { pod.v4() } else { pod.v6() }.to_string();
+            let (via, flag) = if ip.is_ipv4() {
+                (pod.v4(), "noprefixroute")
+            } else {
+                (pod.v6(), "nodad")
+            };
+            // On the interface it answers on: as long as that has no other address to ask neighbours from
+            // (its link-local one takes a second), answers wait.
+            run(pod
+                .command("ip")
+                .args(["addr", "add", &text, "dev", "eth0", flag]))?;
+            let via = via.to_string();
             let node = self.sandbox.node();
             run(node.command("ip").args(["route", "add", &text, "via", &via]))?;
         }
         for &addr in services {
             servers.push((pod.serve_tcp(addr, UNTOUCHED)?, pod.serve_udp(addr, UNTOUCHED)?));
         }
-        Ok(Underlay { pod, _servers: servers })
+        Ok(Underlay {
+            pod,
+            _servers: servers,
+        })
     }
 }
 
@@ -169,5 +180,9 @@ pub fn mapped(addr: SocketAddr) -> SocketAddr {
 fn run(launch: crate::Launch) -> Result<()> {
     let output = launch.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    output.status.success().then_some(()).with_context(|| format!("ip: {said}"))
+    output
+        .status
+        .success()
+        .then_some(())
+        .with_context(|| format!("ip: {said}"))
 }

@@ -7,9 +7,7 @@ use std::{
 };
 
 use harness::{Agent, Pod, Sandbox, eventually, manifest, require_root, until};
-use mesh_agent::{
-    datapath::{listing, pins::Pins},
-};
+use mesh_agent::datapath::{listing, pins::Pins};
 use mesh_common::{
     decide::tcp::{self, state},
     flow::LiveFlow,
@@ -39,16 +37,27 @@ fn shop(sandbox: &Sandbox) -> anyhow::Result<Shop> {
     manifests.apply(&manifest::pod_of("shop", &server, &[("app", "server")]))?;
     let port = manifest::Port::tcp(80).to(8080);
     let vips = ["10.96.0.10".parse()?, "fd00:96::10".parse()?];
-    manifests.apply(&manifest::service("shop", "server", &vips, &[port], &[("app", "server")]))?;
+    manifests.apply(&manifest::service(
+        "shop",
+        "server",
+        &vips,
+        &[port],
+        &[("app", "server")],
+    ))?;
     let agent = sandbox.agent().start()?;
-    Ok(Shop { client, server, agent })
+    Ok(Shop {
+        client,
+        server,
+        agent,
+    })
 }
 
 /// A metric's value, summed over all label sets that contain every given text.
 fn metric(text: &str, name: &str, labels: &[&str]) -> u64 {
     let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
     let ours = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
-    ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map(|value| value as u64).sum()
+    ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
 fn live(sandbox: &Sandbox, side: u32) -> Vec<LiveFlow> {
@@ -72,14 +81,23 @@ fn live_connections_show_what_the_applications_sent() -> anyhow::Result<()> {
         client.read_exact(&mut [0; 777])?;
         let counted = |side| {
             let flows = live(&sandbox, side);
-            let [flow] = &flows[..] else { panic!("{} live connections", flows.len()) };
-            (tcp::bytes_sent(&flow.sock, &flow.tcp), tcp::bytes_received(&flow.sock, &flow.tcp), flow.sock)
+            let [flow] = &flows[..] else {
+                panic!("{} live connections", flows.len())
+            };
+            (
+                tcp::bytes_sent(&flow.sock, &flow.tcp),
+                tcp::bytes_received(&flow.sock, &flow.tcp),
+                flow.sock,
+            )
         };
         wait(Duration::from_secs(2), || counted(flag::ACTIVE).0 == 12_345);
         wait(Duration::from_secs(2), || counted(flag::PASSIVE).0 == 777);
         let (_, received, sock) = counted(flag::ACTIVE);
         assert_eq!(received, 777);
-        assert_eq!(mesh_common::addr::socket_addr(sock.asked_addr, sock.asked_port), address(vip));
+        assert_eq!(
+            mesh_common::addr::socket_addr(sock.asked_addr, sock.asked_port),
+            address(vip)
+        );
         assert_eq!(counted(flag::PASSIVE).1, 12_345);
         drop((client, server));
         wait(Duration::from_secs(2), || live(&sandbox, flag::ACTIVE).is_empty());
@@ -158,15 +176,41 @@ fn the_end_of_a_connection_tells_every_byte() -> anyhow::Result<()> {
     for reporter in [r#"reporter="source""#, r#"reporter="destination""#] {
         let read = |name| {
             let text = shop.agent.metrics().expect("metrics");
-            metric(&text, name, &[reporter, r#"source_workload="client""#, r#"destination_workload="server""#])
+            metric(
+                &text,
+                name,
+                &[
+                    reporter,
+                    r#"source_workload="client""#,
+                    r#"destination_workload="server""#,
+                ],
+            )
         };
-        wait(Duration::from_secs(3), || read("istio_tcp_connections_closed_total") == connections);
-        assert_eq!(read("istio_tcp_connections_opened_total"), connections, "{reporter}");
-        assert_eq!(read("istio_tcp_received_bytes_total"), to_server as u64, "{reporter}: to the server");
-        assert_eq!(read("istio_tcp_sent_bytes_total"), to_client as u64, "{reporter}: to the client");
+        wait(Duration::from_secs(3), || {
+            read("istio_tcp_connections_closed_total") == connections
+        });
+        assert_eq!(
+            read("istio_tcp_connections_opened_total"),
+            connections,
+            "{reporter}"
+        );
+        assert_eq!(
+            read("istio_tcp_received_bytes_total"),
+            to_server as u64,
+            "{reporter}: to the server"
+        );
+        assert_eq!(
+            read("istio_tcp_sent_bytes_total"),
+            to_client as u64,
+            "{reporter}: to the client"
+        );
     }
     let text = shop.agent.metrics()?;
-    let service = metric(&text, "istio_tcp_connections_opened_total", &[r#"destination_service_name="server""#]);
+    let service = metric(
+        &text,
+        "istio_tcp_connections_opened_total",
+        &[r#"destination_service_name="server""#],
+    );
     assert_eq!(service, connections, "the source knows the service it dialled");
     Ok(())
 }
@@ -179,7 +223,9 @@ fn a_failed_connect_is_a_failure_and_no_connection() -> anyhow::Result<()> {
     let refused = shop.client.run(|| TcpStream::connect("10.0.1.2:9"));
     assert!(refused.is_err());
     let read = |name| metric(&shop.agent.metrics().expect("metrics"), name, &[]);
-    wait(Duration::from_secs(3), || read("mesh_tcp_connections_failed_total") == 1);
+    wait(Duration::from_secs(3), || {
+        read("mesh_tcp_connections_failed_total") == 1
+    });
     assert_eq!(read("istio_tcp_connections_opened_total"), 0);
     Ok(())
 }
@@ -191,7 +237,13 @@ fn packets_and_udp_payload_are_counted_at_the_interface() -> anyhow::Result<()> 
     let shop = shop(&sandbox)?;
     let dns = manifest::Port::udp(53).to(5353);
     let vip = ["10.96.0.53".parse()?];
-    sandbox.manifests().apply(&manifest::service("shop", "dns", &vip, &[dns], &[("app", "server")]))?;
+    sandbox.manifests().apply(&manifest::service(
+        "shop",
+        "dns",
+        &vip,
+        &[dns],
+        &[("app", "server")],
+    ))?;
     let socket = shop.server.run(|| std::net::UdpSocket::bind("0.0.0.0:5353"))?;
     let client = shop.client.run(|| std::net::UdpSocket::bind("0.0.0.0:0"))?;
     // The new service must be there before the first datagram.
@@ -215,7 +267,11 @@ fn packets_and_udp_payload_are_counted_at_the_interface() -> anyhow::Result<()> 
     let bytes = |direction| metric(&text, "mesh_udp_bytes_total", &[&ours[..], &[direction]].concat());
     assert_eq!(bytes(r#"direction="sent""#), sent);
     assert_eq!(bytes(r#"direction="received""#), received);
-    let packets = metric(&text, "mesh_packets_total", &[r#"pod="client""#, r#"protocol="udp""#, r#"direction="sent""#]);
+    let packets = metric(
+        &text,
+        "mesh_packets_total",
+        &[r#"pod="client""#, r#"protocol="udp""#, r#"direction="sent""#],
+    );
     assert!(packets >= 5, "{packets} packets");
     Ok(())
 }

@@ -74,7 +74,7 @@ impl Names {
         });
         let workloads = engine.ledger().workloads().map(|(id, pod)| {
             let PodKey { object, .. } = pod;
-            let netns = engine.assignment().paths.get(&pod).cloned();
+            let netns = engine.assignment().paths.get(pod).cloned();
             (
                 id,
                 PodName {

@@ -78,7 +78,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         .next()
         .await
         .context("the manifests are no longer watched")?;
-    let mut problems = report(&first, Vec::new());
+    let mut problems = report(&first, &[]);
     engine.apply(first.events);
     engine.retire();
     engine.stamp()?;
@@ -115,7 +115,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         tokio::select! {
             batch = source.next() => {
                 let batch = batch.context("the manifests are no longer watched")?;
-                problems = report(&batch, problems);
+                problems = report(&batch, &problems);
                 engine.apply(batch.events);
                 look.soon();
             }
@@ -172,7 +172,7 @@ fn keep_attached(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, readiness: &Readines
 }
 
 /// Logs what is newly wrong with the manifests; returns what is wrong now.
-fn report(batch: &Batch, before: Vec<String>) -> Vec<String> {
+fn report(batch: &Batch, before: &[String]) -> Vec<String> {
     let now: Vec<String> = batch.problems.iter().map(ToString::to_string).collect();
     for problem in now.iter().filter(|problem| !before.contains(problem)) {
         tracing::warn!(problem, "manifest");

@@ -8,6 +8,7 @@ use std::{
 };
 
 use aya::{Ebpf, programs::ProgramError};
+use rustix::fs::FsWord;
 use thiserror::Error;
 
 use super::{
@@ -77,14 +78,14 @@ impl Cgroup {
     /// # Errors
     /// Where it is missing or lies in another filesystem.
     pub fn open(path: &Path) -> Result<Self, LinkError> {
-        const CGROUP2_MAGIC: i64 = 0x6367_7270;
+        const CGROUP2_MAGIC: FsWord = 0x6367_7270;
         let failed = |source| LinkError::Cgroup {
             path: path.to_path_buf(),
             source,
         };
         let dir = File::open(path).map_err(failed)?;
         let stat = rustix::fs::fstatfs(&dir).map_err(|errno| failed(errno.into()))?;
-        if i64::from(stat.f_type) != CGROUP2_MAGIC {
+        if stat.f_type != CGROUP2_MAGIC {
             return Err(failed(io::Error::other("not in a cgroup2 filesystem")));
         }
         Ok(Self {
@@ -153,7 +154,7 @@ fn attach_one(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, hook: Hook) -> Result<A
         match bpf::link_update(link.as_fd(), program) {
             Ok(()) => return Ok(Attached::Adopted),
             Err(error) => {
-                tracing::warn!(link = %path.display(), %error, "the pinned link can't be updated; attaching anew")
+                tracing::warn!(link = %path.display(), %error, "the pinned link can't be updated; attaching anew");
             }
         }
     }

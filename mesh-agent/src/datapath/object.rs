@@ -22,7 +22,7 @@ fn embedded<const PRESENT: bool>() -> &'static [u8] {
         assert!(
             PRESENT,
             "the kernel programs are not built: run `cargo xtask build-ebpf` first"
-        )
+        );
     };
     &OBJECT.0
 }

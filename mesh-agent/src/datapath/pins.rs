@@ -7,12 +7,13 @@ use std::{
 };
 
 use mesh_common::{abi::ABI_VERSION, names};
+use rustix::fs::FsWord;
 use thiserror::Error;
 
 use crate::sys::bpf;
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: FsWord = 0xcafe_4a11;
 
 /// Ends the name of a link that is about to replace another.
 const UNFINISHED: &str = "_new";
@@ -79,8 +80,7 @@ impl Pins {
     /// # Errors
     /// Where `bpffs` is no BPF filesystem, or the kernel refuses.
     pub fn create(&self) -> Result<(), PinError> {
-        let is_bpffs =
-            rustix::fs::statfs(&self.mount).is_ok_and(|stat| i64::from(stat.f_type) == BPF_FS_MAGIC);
+        let is_bpffs = rustix::fs::statfs(&self.mount).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC);
         if !is_bpffs {
             return Err(PinError::NotBpffs {
                 path: self.mount.clone(),

@@ -180,7 +180,7 @@ mod tests {
     fn one_match_is_a_match() {
         let web = pod("web", "10.0.0.1", None);
         let result = run(
-            &[web.clone()],
+            std::slice::from_ref(&web),
             &[
                 namespace("a", 1, &["10.0.0.1", "fd00::1"]),
                 namespace("b", 2, &["10.0.0.2"]),
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn none_is_reported_with_its_address() {
         let web = pod("web", "10.0.0.1", None);
-        let result = run(&[web.clone()], &[namespace("b", 2, &["10.0.0.2"])]);
+        let result = run(std::slice::from_ref(&web), &[namespace("b", 2, &["10.0.0.2"])]);
         assert!(result.cookies.is_empty());
         assert!(result.unassigned[&web.pod].to_string().contains("10.0.0.1"));
     }
@@ -202,7 +202,7 @@ mod tests {
     fn more_than_one_is_no_match() {
         let web = pod("web", "10.0.0.1", None);
         let result = run(
-            &[web.clone()],
+            std::slice::from_ref(&web),
             &[namespace("a", 1, &["10.0.0.1"]), namespace("b", 2, &["10.0.0.1"])],
         );
         assert!(result.cookies.is_empty());
@@ -216,12 +216,18 @@ mod tests {
     fn the_annotation_decides_by_name_or_path() {
         let spaces = [namespace("a", 1, &["10.0.0.1"]), namespace("b", 2, &["10.0.0.1"])];
         let by_name = pod("x", "10.0.0.1", Some("b"));
-        assert_eq!(run(&[by_name.clone()], &spaces).cookies[&by_name.pod], 2);
+        assert_eq!(
+            run(std::slice::from_ref(&by_name), &spaces).cookies[&by_name.pod],
+            2
+        );
         let by_path = pod("x", "10.0.0.1", Some("/run/netns/a"));
-        assert_eq!(run(&[by_path.clone()], &spaces).cookies[&by_path.pod], 1);
+        assert_eq!(
+            run(std::slice::from_ref(&by_path), &spaces).cookies[&by_path.pod],
+            1
+        );
         let unknown = pod("x", "10.0.0.1", Some("c"));
         assert!(matches!(
-            run(&[unknown.clone()], &spaces).unassigned[&unknown.pod],
+            run(std::slice::from_ref(&unknown), &spaces).unassigned[&unknown.pod],
             Unassigned::Annotation { .. }
         ));
     }

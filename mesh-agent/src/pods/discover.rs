@@ -46,7 +46,7 @@ pub fn scan(dir: &Path) -> io::Result<Vec<Namespace>> {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(path = %path.display(), %error, "not a network namespace we can enter")
+                tracing::debug!(path = %path.display(), %error, "not a network namespace we can enter");
             }
         }
     }

@@ -50,13 +50,10 @@ pub fn list() -> io::Result<Vec<Link>> {
 /// `None` for pods whose interfaces have no end on the host (ipvlan, macvlan, SR-IOV).
 #[must_use]
 pub fn host_end(pod: &[Link], host: &[Link]) -> Option<u32> {
-    let pairs = pod.iter().filter(|link| link.is_pair);
-    pairs
-        .filter_map(|link| {
-            let candidate = host.iter().find(|end| Some(end.index) == link.peer)?;
-            (candidate.is_pair && candidate.peer == Some(link.index)).then_some(candidate.index)
-        })
-        .next()
+    pod.iter().filter(|link| link.is_pair).find_map(|link| {
+        let candidate = host.iter().find(|end| Some(end.index) == link.peer)?;
+        (candidate.is_pair && candidate.peer == Some(link.index)).then_some(candidate.index)
+    })
 }
 
 /// Reads one answer; returns whether more will come.

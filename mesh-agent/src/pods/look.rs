@@ -42,7 +42,7 @@ impl Look {
         if waiting {
             tokio::time::sleep_until(self.at).await;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -115,7 +115,7 @@ mod tests {
         let mut new = 0;
         for _ in 0..2 {
             let seen = accounting.live(&[flow(1, 0, state::ESTABLISHED)], |_, growth| {
-                new += u32::from(growth.first)
+                new += u32::from(growth.first);
             });
             accounting.prune(&seen);
         }

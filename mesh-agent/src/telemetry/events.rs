@@ -54,9 +54,10 @@ impl Events {
     /// Takes everything that waits; records of another size than ours are passed over.
     pub fn drain(&mut self, mut each: impl FnMut(FlowEvent)) {
         while let Some(bytes) = self.ring.next() {
-            match FlowEvent::read_from_bytes(&bytes) {
-                Ok(event) => each(event),
-                Err(_) => tracing::debug!(len = bytes.len(), "an event of another size"),
+            if let Ok(event) = FlowEvent::read_from_bytes(&bytes) {
+                each(event);
+            } else {
+                tracing::debug!(len = bytes.len(), "an event of another size");
             }
         }
     }

@@ -189,13 +189,13 @@ impl Metrics {
         if growth.first {
             self.opened.get_or_create(&labels).inc();
         }
-        let (to_destination, to_source) = if accepted(sock) {
+        let (towards, back) = if accepted(sock) {
             (growth.received, growth.sent)
         } else {
             (growth.sent, growth.received)
         };
-        self.received.get_or_create(&labels).inc_by(to_destination);
-        self.sent.get_or_create(&labels).inc_by(to_source);
+        self.received.get_or_create(&labels).inc_by(towards);
+        self.sent.get_or_create(&labels).inc_by(back);
     }
 
     /// Counts a connection that ended.
@@ -233,7 +233,7 @@ impl Metrics {
 
     /// Sets the packets of a pod to what the kernel has counted.
     pub fn packets(&self, pod: u32, totals: &PacketTotals, names: &Directory) {
-        let named = Named::of(pod, names);
+        let pod = Named::of(pod, names);
         for (protocol, count) in [("tcp", totals.tcp), ("udp", totals.udp), ("other", totals.other)] {
             let directions = [
                 ("sent", count.sent_packets, count.sent_bytes),
@@ -241,8 +241,8 @@ impl Metrics {
             ];
             for (direction, packets, bytes) in directions {
                 let labels = PacketLabels {
-                    namespace: named.namespace.clone(),
-                    pod: named.pod.clone(),
+                    namespace: pod.namespace.clone(),
+                    pod: pod.pod.clone(),
                     protocol,
                     direction,
                 };

@@ -11,7 +11,7 @@ pub struct Pod {
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
-    /// Name of what made it (Deployment, StatefulSet ...), or its own where nothing did.
+    /// Name of what made it (a `Deployment`, a `StatefulSet` ...), or its own where nothing did.
     pub workload: String,
     /// Label `app.kubernetes.io/name`, else `app`; empty where it has neither.
     pub app: String,

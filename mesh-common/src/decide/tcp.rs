@@ -113,9 +113,9 @@ mod tests {
 
     fn tcp(state: u32, bytes_acked: u64, bytes_received: u64) -> TcpFigures {
         TcpFigures {
-            state,
             bytes_acked,
             bytes_received,
+            state,
             ..TcpFigures::default()
         }
     }

@@ -107,13 +107,11 @@ fn line(record: &FlowRecord) -> String {
     );
     if record.event == "closed" {
         let (sent, received) = (unit::bytes(record.bytes_sent), unit::bytes(record.bytes_received));
-        text += &format!(
-            " sent {sent} received {received} in {}",
-            unit::micros(record.duration_micros)
-        );
+        let duration = unit::micros(record.duration_micros);
+        text.extend([" sent ", &sent, " received ", &received, " in ", &duration]);
     }
     if !record.reason.is_empty() && record.reason != record.event {
-        text += &format!(" [{}]", record.reason);
+        text.extend([" [", &record.reason, "]"]);
     }
     text
 }
@@ -177,7 +175,7 @@ mod tests {
         assert_eq!(
             line(&closed()),
             "10:00:00.123Z closed  out TCP  shop/client:40000 -> shop/web-1:8080 (shop/web:80) sent 100B received \
-             2.0KiB in 1.5ms"
+             2.0KiB in 1.500ms"
         );
     }
 

@@ -14,7 +14,8 @@ fn an_update_that_does_not_fit_keeps_what_was_and_is_planned_again() {
     assert_eq!(plan.ops, []);
     assert_eq!(
         plan.refusals[0].to_string(),
-        "Service shop/a port 80/TCP: no room for 3 slots in LB_TABLE (4 slots, 0 free); raise --lb-table-slots; \
+        "Service shop/a port 80/TCP: no room for 3 slots in LB_TABLE (4 slots, 0 free); start \
+             the agent with --map-size LB_TABLE=ENTRIES, more than now; \
          until then it keeps what it had"
     );
     assert_eq!(node.reach(1), Some(addresses(&[1, 2])));
@@ -39,24 +40,28 @@ fn each_table_refuses_only_what_does_not_fit() {
     let cases: [(Shrink, &str); 5] = [
         (
             |c| c.services = 1,
-            "frontend 10.96.0.2:80/TCP: no room for 1 frontend in SERVICES (1 frontend, 0 free); raise \
-             --services-entries",
+            "frontend 10.96.0.2:80/TCP: no room for 1 frontend in SERVICES (1 frontend, 0 free); start \
+             the agent with --map-size SERVICES=ENTRIES, more than now",
         ),
         (
             |c| c.service_info = 2,
-            "no room for 1 service id in SERVICE_INFO (2 service ids, 0 free); raise --service-info-entries",
+            "no room for 1 service id in SERVICE_INFO (2 service ids, 0 free); start \
+             the agent with --map-size SERVICE_INFO=ENTRIES, more than now",
         ),
         (
             |c| c.backends = 4,
-            "no room for 2 backends in BACKENDS (4 backends, 1 free); raise --backends-entries",
+            "no room for 2 backends in BACKENDS (4 backends, 1 free); start \
+             the agent with --map-size BACKENDS=ENTRIES, more than now",
         ),
         (
             |c| c.members = 3,
-            "no room for 2 members in MEMBERS (3 members, 1 free); raise --members-entries",
+            "no room for 2 members in MEMBERS (3 members, 1 free); start \
+             the agent with --map-size MEMBERS=ENTRIES, more than now",
         ),
         (
             |c| c.lb_table = 3,
-            "no room for 2 slots in LB_TABLE (3 slots, 1 free); raise --lb-table-slots",
+            "no room for 2 slots in LB_TABLE (3 slots, 1 free); start \
+             the agent with --map-size LB_TABLE=ENTRIES, more than now",
         ),
     ];
     for (shrink, text) in cases {
@@ -108,13 +113,14 @@ fn pods_are_refused_alone() {
     let plan = node.workload(2, Some(&workload(&[2], Some(102))));
     assert_eq!(
         plan.refusals[0].to_string(),
-        "Pod shop/pod-2 network namespace 102: no room for 1 pod in PODS (1 pod, 0 free); raise --pods-entries"
+        "Pod shop/pod-2 network namespace 102: no room for 1 pod in PODS (1 pod, 0 free); start \
+             the agent with --map-size PODS=ENTRIES, more than now"
     );
     let plan = node.workload(3, Some(&workload(&[3, 4], None)));
     assert_eq!(
         plan.refusals[0].to_string(),
-        "Pod shop/pod-3 addresses: no room for 2 addresses in WORKLOADS (3 addresses, 1 free); raise \
-         --workloads-entries"
+        "Pod shop/pod-3 addresses: no room for 2 addresses in WORKLOADS (3 addresses, 1 free); start \
+             the agent with --map-size WORKLOADS=ENTRIES, more than now"
     );
     assert!(node.ledger.refused_workloads(node.now).is_empty());
     node.workload(1, None);
