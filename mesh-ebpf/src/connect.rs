@@ -33,6 +33,9 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let frontend = Frontend::new(context::addr::<V6>(ctx), context::port(ctx), protocol);
     let Some(service) = backend::service(&frontend) else {
         remember::forget(ctx);
+        if protocol == Protocol::Udp {
+            remember::asked_directly(context::socket_cookie(ctx), frontend.addr, frontend.port);
+        }
         return PROCEED;
     };
     let sticky = match protocol {

@@ -47,6 +47,10 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     };
     let frontend = Frontend::new(context::addr::<V6>(ctx), context::port(ctx), Protocol::Udp);
     let Some(service) = backend::service(&frontend) else {
+        // A connected IPv6 socket comes here with the backend that connect() chose for it.
+        if !remember::is_connected_to(ctx, frontend.addr, frontend.port) {
+            remember::asked_directly(context::socket_cookie(ctx), frontend.addr, frontend.port);
+        }
         return PROCEED;
     };
     // A connected IPv6 socket with an IPv4-mapped peer runs this hook at every send, with the backend that

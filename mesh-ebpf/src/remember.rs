@@ -117,6 +117,17 @@ pub fn datagram(netns: u64, socket: u64, asked: &Frontend, service: u32, chosen:
     }
 }
 
+/// Forgets that a backend answers for a service, when the socket now asks that backend itself: the most recent
+/// question wins.
+#[inline(always)]
+pub fn asked_directly(socket: u64, addr: Addr, port: Port) {
+    let key = peer_key(socket, addr, port);
+    if UDP_PEERS.get_ptr(key).is_some() {
+        // It may have been evicted meanwhile, which does as well.
+        let _evicted = UDP_PEERS.remove(key);
+    }
+}
+
 /// What a UDP socket had asked for, when a backend answers it.
 #[inline(always)]
 pub fn asked(socket: u64, from: Addr, port: Port) -> Option<(Addr, Port)> {

@@ -313,8 +313,8 @@ fn translated_not(pod: &Pod) -> Result<()> {
     Ok(())
 }
 
-/// An address that comes after its namespace is seen at once, however long after. Three tries, since the
-/// machine may be busy.
+/// An address that comes after its namespace is seen at once, however long after: in two of three cases,
+/// since the machine may be busy.
 fn enrolled_at_once(test_name: &str, head_start: Duration) -> Result<()> {
     const LIMIT: Duration = Duration::from_millis(200);
     let (market, _web) = web(test_name)?;
@@ -326,11 +326,11 @@ fn enrolled_at_once(test_name: &str, head_start: Duration) -> Result<()> {
         ("late-3", "10.0.1.63"),
     ] {
         took.push(enrolled_after(&market, name, ip, head_start)?);
-        if took.last().is_some_and(|took| *took <= LIMIT) {
+        if took.iter().filter(|took| **took <= LIMIT).count() > 1 {
             return Ok(());
         }
     }
-    anyhow::bail!("{head_start:?} after the namespace came the address, and enrolment after {took:?} more")
+    anyhow::bail!("{head_start:?} after the namespace came the address, and enrolment {took:?} after that")
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The life of the agent: killed, ended, restarted, replaced and removed, while traffic goes on.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -242,10 +243,13 @@ fn killed_while_it_loads(test_name: &str, delays: [u64; 3]) -> Result<()> {
             .start()
             .with_context(|| format!("after {delay} ms"))?;
         assert_right(&market, false).with_context(|| format!("killed after {delay} ms"))?;
-        let pins = market.sandbox.census()?.pins;
+        let pins: BTreeSet<_> = market.sandbox.census()?.pins.into_iter().collect();
+        let expected = expected.get_or_insert_with(|| pins.clone());
         ensure!(
-            *expected.get_or_insert_with(|| pins.clone()) == pins,
-            "killed after {delay} ms: {expected:?} became {pins:?}"
+            *expected == pins,
+            "killed after {delay} ms: {:?} differ\n{}",
+            expected.symmetric_difference(&pins).collect::<Vec<_>>(),
+            agent.log()
         );
         agent.kill9()?;
         let cleanup = market.sandbox.cleanup()?;
@@ -253,7 +257,8 @@ fn killed_while_it_loads(test_name: &str, delays: [u64; 3]) -> Result<()> {
     }
     // Nobody disturbed this one.
     let _agent = market.sandbox.agent().start()?;
-    assert_eq!(Some(market.sandbox.census()?.pins), expected);
+    let pins = market.sandbox.census()?.pins.into_iter().collect();
+    assert_eq!(Some(pins), expected);
     Ok(())
 }
 
@@ -324,6 +329,44 @@ fn what_a_killed_first_agent_wrote_is_known_to_the_next() -> Result<()> {
     market.ask(10)?;
     assert_eq!(frontends()?, 2, "there were {written}");
     assert_eq!(drift(&market.sandbox)?, "[]");
+    Ok(())
+}
+
+#[test]
+fn a_link_that_is_missing_is_made_by_the_next() -> Result<()> {
+    require_root!();
+    let (market, _web) = web("missing")?;
+    let mut agent = market.sandbox.agent().start()?;
+    let before = market.sandbox.census()?.pins;
+    let dir = market.sandbox.bpffs().join("mesh/v1/links");
+    // One at a time, as if the agent had been killed before it got there.
+    for kind in [
+        "mesh_connect4",
+        "mesh_tcp",
+        "mesh_list",
+        "mesh_from_pod",
+        "mesh_to_pod",
+    ] {
+        let prefix = dir.join(kind).display().to_string();
+        let link = before
+            .iter()
+            .find(|pin| pin.display().to_string().starts_with(&prefix));
+        let link = link.with_context(|| format!("no link of {kind}"))?;
+        agent.kill9()?;
+        fs::remove_file(link)?;
+        agent.restart()?;
+        let complete = until(SOON, || {
+            market.sandbox.census().is_ok_and(|census| census.pins == before)
+        });
+        assert!(
+            complete,
+            "{} is missing; {:?}",
+            link.display(),
+            market.sandbox.census()?.pins
+        );
+    }
+    market.installed()?;
+    market.ask(10)?;
     Ok(())
 }
 

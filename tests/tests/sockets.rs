@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use harness::manifest::{self, Endpoint, Port};
 use harness::scene::{self, NAMESPACE, PORT, Shop, UNTOUCHED, all_vips, mapped, vips};
 use harness::traffic::{Conversation, PATIENCE, ask_tcp, ask_udp_connected, ask_udp_unconnected};
-use harness::{Place, Pod, Spread, eventually, require_root, until};
+use harness::{Place, Pod, Spread, require_root, until};
 use rustix::net::connect_unspec;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -86,8 +86,6 @@ fn both_ends_see_the_right_names() -> Result<()> {
     let _agent = shop.start()?;
     let listener = shop.backend("web-1").run(|| TcpListener::bind("[::]:9000"))?;
     for vip in all_vips(10, 80) {
-        let client = tcp(vip)?;
-        client.set_write_timeout(Some(PATIENCE))?;
         let client = shop.client.run(|| -> io::Result<Socket> {
             let client = tcp(vip)?;
             client.set_write_timeout(Some(PATIENCE))?;
@@ -101,10 +99,10 @@ fn both_ends_see_the_right_names() -> Result<()> {
         // The listener's family is IPv6, the client's may be the other.
         assert_eq!(accepted, mapped(local), "accept()");
         assert_eq!(server.peer_addr()?, mapped(local), "getpeername() of the server");
-        let served = SocketAddr::new(own(shop.backend("web-1"), vip), 9000);
+        let target = SocketAddr::new(own(shop.backend("web-1"), vip), 9000);
         assert_eq!(
             server.local_addr()?,
-            mapped(served),
+            mapped(target),
             "getsockname() of the server"
         );
     }
@@ -326,10 +324,10 @@ fn tcp_fast_open() -> Result<()> {
     require_root!();
     let shop = Shop::open("fast-open", &["web-1"])?;
     shop.sell("web", 10, &[Port::tcp(80).to(9000)], &["web-1"])?;
-    let set = |value: &'static str| move || fs::write("/proc/sys/net/ipv4/tcp_fastopen", value);
+    let sysctl = |value: &'static str| move || fs::write("/proc/sys/net/ipv4/tcp_fastopen", value);
     // The client sends data without a cookie; the server takes it, on every listener.
-    shop.client.run(set("5"))?;
-    shop.backend("web-1").run(set("1538"))?;
+    shop.client.run(sysctl("5"))?;
+    shop.backend("web-1").run(sysctl("1538"))?;
     let _server = shop.backend("web-1").serve_tcp("[::]:9000".parse()?, "fast")?;
     let _agent = shop.start()?;
     for (number, vip) in (1..).zip(all_vips(10, 80)) {
@@ -603,7 +601,7 @@ fn a_backend_that_does_not_listen_refuses() -> Result<()> {
     Ok(())
 }
 
-/// A request of ICMP, or ICMPv6, with the checksum of the former.
+/// A request of ICMP, or of its sibling for IPv6, with the checksum of the former.
 fn echo_request(v6: bool) -> [u8; 8] {
     if v6 {
         [128, 0, 0, 0, 0, 0, 0, 1]
@@ -615,44 +613,40 @@ fn echo_request(v6: bool) -> [u8; 8] {
 #[test]
 fn ping_sockets_are_left_alone() -> Result<()> {
     require_root!();
-    // Without endpoints: were they balanced, they would be refused.
-    for backends in [&["web-1"][..], &[]] {
-        let shop = Shop::open("ping", &["web-1"])?;
-        shop.sell("web", 10, &both(80), backends)?;
-        let underlay = shop.underlay(&vips(10, 80))?;
-        let _agent = shop.start()?;
-        shop.client
-            .run(|| fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))?;
-        for vip in vips(10, 80) {
-            let protocol = if vip.is_ipv4() {
-                Protocol::ICMPV4
+    let shop = web("ping", &["web-1"])?;
+    // Were this one balanced, it would be refused.
+    shop.sell("none", 30, &both(80), &[])?;
+    let services = [vips(10, 80), vips(30, 80)].concat();
+    let _underlay = shop.underlay(&services)?;
+    let _agent = shop.start()?;
+    shop.client
+        .run(|| fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))?;
+    for vip in services {
+        let protocol = if vip.is_ipv4() {
+            Protocol::ICMPV4
+        } else {
+            Protocol::ICMPV6
+        };
+        let ping = || Socket::new(Domain::for_address(vip), Type::DGRAM, Some(protocol));
+        // The port means nothing to it, least of all the service's.
+        for connected in [false, true] {
+            let socket = shop.client.run(ping)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            let request = echo_request(vip.is_ipv6());
+            if connected {
+                socket.connect(&vip.into())?;
+                socket.send(&request)?;
+                assert_eq!(peer(&socket)?.map(|peer| peer.ip()), Some(vip.ip()));
             } else {
-                Protocol::ICMPV6
-            };
-            let ping = || Socket::new(Domain::for_address(vip), Type::DGRAM, Some(protocol));
-            // The port means nothing to it, least of all the service's.
-            for connected in [false, true] {
-                let socket = shop.client.run(ping)?;
-                socket.set_read_timeout(Some(PATIENCE))?;
-                let request = echo_request(vip.is_ipv6());
-                if connected {
-                    socket.connect(&vip.into())?;
-                    socket.send(&request)?;
-                    assert_eq!(peer(&socket)?.map(|peer| peer.ip()), Some(vip.ip()));
-                } else {
-                    socket.send_to(&request, &vip.into())?;
-                }
-                let socket: UdpSocket = socket.into();
-                let mut reply = [0; 64];
-                let (length, from) = socket
-                    .recv_from(&mut reply)
-                    .with_context(|| format!("ping {vip}, connected: {connected}"))?;
-                assert_eq!((length, from.ip()), (8, vip.ip()));
-                let answers = if vip.is_ipv4() { 0 } else { 129 };
-                assert_eq!(reply[0], answers, "{reply:?}");
+                socket.send_to(&request, &vip.into())?;
             }
+            let socket: UdpSocket = socket.into();
+            let mut reply = [0; 64];
+            let heard = socket.recv_from(&mut reply);
+            let (length, from) = heard.with_context(|| format!("ping {vip}, connected: {connected}"))?;
+            assert_eq!((length, from.ip()), (8, vip.ip()));
+            assert_eq!(reply[0], if vip.is_ipv4() { 0 } else { 129 }, "{reply:?}");
         }
-        drop(underlay);
     }
     Ok(())
 }
@@ -773,10 +767,16 @@ fn a_new_pod_is_a_client_and_a_backend() -> Result<()> {
     require_root!();
     let shop = web("new-pod", &["web-1"])?;
     let vip = vips(10, 80)[0];
+    // Whoever asks too early is answered, too.
+    let _underlay = shop.underlay(&[vip])?;
     let _agent = shop.start()?;
     let client = shop.another_client(1)?;
-    let answer = eventually(SOON, || client.run(|| ask_tcp(vip)))?;
-    assert_eq!((answer.name.as_str(), answer.peer_seen), ("web-1", vip));
+    let balanced = || {
+        client
+            .run(|| ask_tcp(vip))
+            .is_ok_and(|answer| answer.name == "web-1")
+    };
+    assert!(until(SOON, balanced), "its own connections are left alone");
     let _server = client.serve_tcp((client.v4(), PORT).into(), "new")?;
     let endpoints = [Endpoint::ready(client.v4())];
     let slice = manifest::endpoint_slice(NAMESPACE, "web", "web-ipv4", &both(80), &endpoints);

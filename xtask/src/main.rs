@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask --help`.
 
 mod build;
+mod demo;
 mod ebpf;
 mod environment;
 mod interrupt;
@@ -40,6 +41,8 @@ enum Task {
     Build(build::Args),
     /// Lint and test everything, from setup to one line of totals
     Test(test::Args),
+    /// Show the mesh at work, in network namespaces; as root
+    Demo(demo::Args),
     /// Check what reviewers should not have to: format, lints, documentation, dependencies
     Tidy(tidy::Args),
 }
@@ -62,6 +65,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::BuildEbpf(args) => ebpf::run(&args, &workspace),
         Task::Build(args) => build::run(&args, &workspace),
         Task::Test(args) => test::run(&args, &workspace),
+        Task::Demo(args) => demo::run(&args, &workspace),
         Task::Tidy(args) => tidy::run(&args, &workspace),
     }
 }
