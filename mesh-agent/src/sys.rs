@@ -7,5 +7,6 @@
 pub mod bpf;
 pub mod clock;
 pub mod netns;
+pub mod privilege;
 pub mod raw;
 pub mod wait;

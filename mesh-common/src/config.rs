@@ -15,6 +15,14 @@ pub struct Config {
     /// When the agent last began to write the tables, in nanoseconds of `CLOCK_MONOTONIC`: what it freed then
     /// must rest, also if another agent takes over.
     pub written_ns: u64,
+    /// Service ids from here on were never used.
+    pub services_touched: u32,
+    /// Backend ids from here on were never used.
+    pub backends_touched: u32,
+    /// Slots from here on were never used.
+    pub slots_touched: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// Flags of [`Config`].

@@ -246,17 +246,10 @@ fn a_connected_socket_sends_elsewhere_once() -> Result<()> {
     require_root!();
     let shop = Shop::open("elsewhere", &["web-1", "cart-1"])?;
     shop.sell("web", 10, &ports(), &["web-1"])?;
-    shop.sell("cart", 20, &ports(), &["cart-1"])?;
     let server = shop.backend("cart-1").run(|| UdpSocket::bind("[::]:9000"))?;
     server.set_read_timeout(Some(PATIENCE))?;
-    let _agent = shop.start()?;
     shop.sell("mail", 30, &[Port::udp(25).to(9000)], &["cart-1"])?;
-    let mail_is_there = || {
-        let known =
-            || socket(&shop.client, vips(30, 25)[0]).and_then(|it| it.send_to(b"up?", vips(30, 25)[0]));
-        known().is_ok() && server.recv_from(&mut [0; 64]).is_ok()
-    };
-    assert!(until(SOON, mail_is_there));
+    let _agent = shop.start()?;
     for (web, mail) in all_vips(10, 80).into_iter().zip(all_vips(30, 25)) {
         let socket = socket(&shop.client, web)?;
         socket.connect(web)?;
@@ -264,22 +257,12 @@ fn a_connected_socket_sends_elsewhere_once() -> Result<()> {
         assert_eq!(ask(&socket, web)?, "web-1");
         socket.send_to(b"letter", mail)?;
         let mut buffer = [0; 64];
-        let (length, _) = until_said(&server, b"letter", &mut buffer)?;
+        let (length, _) = server.recv_from(&mut buffer)?;
         assert_eq!(&buffer[..length], b"letter");
         assert_eq!(socket.peer_addr()?, web);
         assert_eq!(ask_udp_connected(&socket)?.name, "web-1");
     }
     Ok(())
-}
-
-/// The next datagram with this text.
-fn until_said(server: &UdpSocket, text: &[u8], buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    loop {
-        let (length, from) = server.recv_from(buffer)?;
-        if &buffer[..length] == text {
-            return Ok((length, from));
-        }
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod host;
 mod leftovers;
 
-use std::io::{Write as _, stdin};
+use std::io::{Write as _, stdin, stdout};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
@@ -49,7 +49,10 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
     if !good {
         return Ok(ExitCode::FAILURE);
     }
-    println!("the demonstration took {:.1} s", begun.elapsed().as_secs_f64());
+    say(&format!(
+        "the demonstration took {:.1} s",
+        begun.elapsed().as_secs_f64()
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,11 +107,17 @@ fn show(command: &mut Command, keep: bool) -> Result<bool> {
 fn report(pid: u32) -> Result<()> {
     let leftovers = Leftovers::await_none(pid)?;
     if leftovers.is_empty() {
-        println!("nothing is left of process {pid}: no cgroup, no process, no mount, no directory");
-        Ok(())
+        say(&format!(
+            "nothing is left of process {pid}: no cgroup, no process, no mount, no directory"
+        ))
     } else {
         Err(anyhow!("left behind:\n{leftovers}"))
     }
+}
+
+/// An audience that went away is an error, not a panic.
+fn say(text: &str) -> Result<()> {
+    writeln!(stdout(), "{text}").context("cannot write to standard output")
 }
 
 /// The input of the show. A line typed here goes there, where it ends a show that was kept.

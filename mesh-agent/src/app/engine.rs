@@ -17,7 +17,7 @@ use crate::{
         cluster::{Cluster, Dirty, Event},
         desired::PodKey,
         ledger::{Capacity, Ledger, Plan},
-        op::Op,
+        op::{Op, Touched},
     },
     pods::{
         assign::{self, Assignment, Candidate},
@@ -52,7 +52,7 @@ impl Engine {
     ) -> Result<Self, TableError> {
         let config = tables.config()?;
         let ledger = if config.abi == 0 {
-            // Freshly made, read by nobody yet.
+            // Never written, read by nobody: every agent stamps the configuration before its first write.
             Ledger::new(capacity)
         } else {
             Ledger::adopt(
@@ -259,10 +259,23 @@ impl Engine {
         if plan.ops.is_empty() {
             return Ok(());
         }
-        // First say when, then write: what is freed now rests from now on, also if we are killed on the way.
-        let written_ns = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        // First say what will be used, and when; then write. Whoever takes over, should we be killed on the way,
+        // knows what may have been freed.
         let config = self.tables.config()?;
-        self.tables.set_config(Config { written_ns, ..config })?;
+        let touched = Touched {
+            services: config.services_touched,
+            backends: config.backends_touched,
+            slots: config.slots_touched,
+        };
+        let touched = plan.ops.iter().fold(touched, Touched::and);
+        self.tables.set_config(Config {
+            abi: ABI_VERSION,
+            written_ns: u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX),
+            services_touched: touched.services,
+            backends_touched: touched.backends,
+            slots_touched: touched.slots,
+            ..config
+        })?;
         plan.ops.iter().try_for_each(|op| self.tables.apply(op))
     }
 

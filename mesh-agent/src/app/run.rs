@@ -1,6 +1,9 @@
 //! `mesh-agent run`: what is started, in which order, and the loop that follows.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use mesh_common::abi::{MAPS, map};
@@ -28,6 +31,7 @@ use crate::{
     model::{cluster::Cluster, ledger::Capacity},
     pods::{look::Look, watch::NetnsWatch},
     source::manifests::{Batch, ManifestSource},
+    sys::privilege,
     telemetry::{events::Events, task::Telemetry},
 };
 
@@ -40,6 +44,8 @@ const VERIFY: Duration = Duration::from_secs(10);
 /// # Errors
 /// What keeps it from starting, or the failure that ended it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let missing = privilege::missing().context("asking for the capabilities of this process")?;
+    anyhow::ensure!(missing.is_empty(), "missing capabilities: {}", missing.join(", "));
     let run_dir = RunDir::take(&args.place.run_dir)?;
     let readiness = Readiness::default();
     readiness.block("programs", "not attached yet");
@@ -105,6 +111,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    telemetry.fill(engine.ledger().usage());
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
     loop {
@@ -124,8 +131,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 look.soon();
             }
             () = look.due(engine.is_waiting()) => {
+                let started = Instant::now();
                 engine.rescan();
-                look.later();
+                look.looked(started.elapsed());
             }
             () = at(names_due) => {}
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, &problems),
@@ -133,6 +141,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             _ = verify.tick() => {
                 keep_attached(&ebpf, &pins, &cgroup, &readiness);
                 engine.set_watched(telemetry.watchers() > 0);
+                telemetry.fill(engine.ledger().usage());
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -143,7 +152,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Comes at a time, or never.
-async fn at(time: Option<std::time::Instant>) {
+async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,
@@ -212,6 +221,9 @@ fn host_name() -> anyhow::Result<String> {
 /// # Errors
 /// Where an agent still runs, or something can't be removed.
 pub fn cleanup(place: &super::config::Place) -> anyhow::Result<Vec<PathBuf>> {
+    if !place.run_dir.exists() {
+        return Ok(Pins::new(&place.bpffs).remove_all()?);
+    }
     let run_dir = RunDir::take(&place.run_dir)?;
     let mut removed = Pins::new(&place.bpffs).remove_all()?;
     removed.extend(run_dir.remove()?);

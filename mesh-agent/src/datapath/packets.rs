@@ -41,7 +41,7 @@ pub enum PacketError {
         source: Box<ProgramError>,
     },
     /// The kernel refused to attach it.
-    #[error("attaching {program} to interface {ifindex}: {source} (tcx needs kernel 6.6 or newer)")]
+    #[error("attaching {program} to interface {ifindex}: {source}{hint}", hint = hint(.source))]
     Attach {
         /// The program.
         program: &'static str,
@@ -63,7 +63,8 @@ pub struct Packets {
     pins: Pins,
     programs: Vec<(Hook, OwnedFd)>,
     readings: Readings,
-    attached: BTreeSet<u32>,
+    /// By name of program and interface.
+    attached: BTreeSet<(&'static str, u32)>,
 }
 
 impl Packets {
@@ -98,21 +99,23 @@ impl Packets {
     /// fails is reported and tried again at the next call; the others are not held up.
     pub fn sync(&mut self, wanted: &BTreeSet<u32>) -> Vec<PacketError> {
         let mut errors = Vec::new();
-        for ifindex in self.attached.difference(wanted).copied().collect::<Vec<_>>() {
-            errors.extend(self.leave(ifindex).err());
+        let present: BTreeSet<u32> = self.attached.iter().map(|(_, ifindex)| *ifindex).collect();
+        for ifindex in present.difference(wanted) {
+            errors.extend(self.leave(*ifindex).err());
         }
-        for ifindex in wanted.difference(&self.attached).copied().collect::<Vec<_>>() {
-            match self.enter(ifindex) {
-                Ok(()) => drop(self.attached.insert(ifindex)),
-                Err(error) => errors.push(error),
-            }
+        for ifindex in wanted {
+            errors.extend(self.enter(*ifindex).err());
         }
         errors
     }
 
+    /// Attaches what is missing at an interface.
     fn enter(&mut self, ifindex: u32) -> Result<(), PacketError> {
-        self.readings.add_interface(ifindex)?;
         for (hook, program) in &self.programs {
+            if self.attached.contains(&(hook.program, ifindex)) {
+                continue;
+            }
+            self.readings.add_interface(ifindex)?;
             let failed = |source| PacketError::Attach {
                 program: hook.program,
                 ifindex,
@@ -120,6 +123,7 @@ impl Packets {
             };
             let link = bpf::attach_to_interface(program.as_fd(), ifindex, hook.attach).map_err(failed)?;
             self.pins.replace_link(&pin_name(*hook, ifindex), link.as_fd())?;
+            self.attached.insert((hook.program, ifindex));
         }
         Ok(())
     }
@@ -127,15 +131,14 @@ impl Packets {
     fn leave(&mut self, ifindex: u32) -> Result<(), PacketError> {
         for hook in HOOKS {
             self.pins.remove_link(&pin_name(hook, ifindex))?;
+            self.attached.remove(&(hook.program, ifindex));
         }
         self.readings.remove_interface(ifindex)?;
-        self.attached.remove(&ifindex);
         Ok(())
     }
 
     /// Makes the links of a previous agent run our programs; those whose interface is gone are removed.
     fn adopt(&mut self) -> Result<(), PacketError> {
-        let mut complete = BTreeSet::new();
         for name in self.pins.links()? {
             let Some((hook, ifindex)) = parse_pin_name(&name) else {
                 continue;
@@ -145,21 +148,11 @@ impl Packets {
                 .iter()
                 .find(|(ours, _)| ours.program == hook.program);
             if program.is_some_and(|(_, program)| self.take_over(&name, hook, ifindex, program.as_fd())) {
-                complete.insert((hook.program, ifindex));
+                self.attached.insert((hook.program, ifindex));
             } else {
                 self.pins.remove_link(&name)?;
             }
         }
-        let both = |ifindex: &u32| {
-            HOOKS
-                .iter()
-                .all(|hook| complete.contains(&(hook.program, *ifindex)))
-        };
-        self.attached = complete
-            .iter()
-            .map(|(_, ifindex)| *ifindex)
-            .filter(both)
-            .collect();
         Ok(())
     }
 
@@ -180,6 +173,15 @@ impl Packets {
             tracing::info!(link = name, %error, "the link can't be taken over; attaching anew");
             false
         })
+    }
+}
+
+/// The next step for the error that has one.
+fn hint(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(libc::EINVAL) {
+        " (tcx needs kernel 6.6 or newer)"
+    } else {
+        ""
     }
 }
 

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::pins::Pins;
 use crate::{
-    model::op::{Observed, Op},
+    model::op::{Observed, Op, Touched},
     sys::raw::{Data, Raw},
 };
 
@@ -124,7 +124,17 @@ impl Tables {
                 .collect(),
             workloads: self.workloads.entries()?,
             pods: self.pods.entries()?,
+            touched: self.touched()?,
         })
+    }
+
+    fn touched(&self) -> Result<Option<Touched>, TableError> {
+        let config = self.config()?;
+        Ok((config.abi != 0).then_some(Touched {
+            services: config.services_touched,
+            backends: config.backends_touched,
+            slots: config.slots_touched,
+        }))
     }
 
     /// Reads the configuration.

@@ -62,6 +62,34 @@ pub enum Op {
     RemovePod(u64),
 }
 
+/// How much of the arrays was ever used: from these numbers on, no program can hold anything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Touched {
+    /// First service id that was never used.
+    pub services: u32,
+    /// First backend id that was never used.
+    pub backends: u32,
+    /// First slot that was never used.
+    pub slots: u32,
+}
+
+impl Touched {
+    /// With what a write is about to use.
+    #[must_use]
+    pub fn and(mut self, op: &Op) -> Self {
+        match op {
+            Op::SetServiceInfo { id, .. } => self.services = self.services.max(id.saturating_add(1)),
+            Op::SetBackend { id, .. } => self.backends = self.backends.max(id.saturating_add(1)),
+            Op::SetSlots { offset, slots } => {
+                let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+                self.slots = self.slots.max(offset.saturating_add(len));
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 /// What the tables hold, as read back from the kernel.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Observed {
@@ -79,4 +107,6 @@ pub struct Observed {
     pub workloads: Vec<(Addr, Tagged)>,
     /// `PODS`.
     pub pods: Vec<(u64, PodRef)>,
+    /// How much was ever used, where that is known.
+    pub touched: Option<Touched>,
 }

@@ -8,19 +8,24 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(20);
 /// The rarest look.
 const LAST: Duration = Duration::from_secs(2);
+/// For this long after something changed, an address is expected any moment.
+const EAGER: Duration = Duration::from_secs(30);
+/// An eager look may cost this part of the time until the next.
+const SHARE: u32 = 20;
 
 /// The time of the next look.
 #[derive(Debug)]
 pub struct Look {
     at: Instant,
-    pause: Duration,
+    changed: Instant,
 }
 
 impl Default for Look {
     fn default() -> Self {
+        let now = Instant::now();
         Self {
-            at: Instant::now() + FIRST,
-            pause: FIRST,
+            at: now + FIRST,
+            changed: now,
         }
     }
 }
@@ -31,10 +36,10 @@ impl Look {
         *self = Self::default();
     }
 
-    /// Nothing was found: look later and later.
-    pub fn later(&mut self) {
-        self.pause = (self.pause * 2).min(LAST);
-        self.at = Instant::now() + self.pause;
+    /// Looked just now, which took `cost`.
+    pub fn looked(&mut self, cost: Duration) {
+        let now = Instant::now();
+        self.at = now + pause(now - self.changed, cost);
     }
 
     /// Comes when it is time; never while no pod waits for its namespace.
@@ -44,5 +49,29 @@ impl Look {
         } else {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+fn pause(since_change: Duration, cost: Duration) -> Duration {
+    if since_change < EAGER {
+        (cost * SHARE).clamp(FIRST, LAST)
+    } else {
+        LAST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_eager_at_first_and_never_take_all_the_time() {
+        let short = Duration::from_micros(300);
+        assert_eq!(pause(Duration::from_secs(1), short), FIRST);
+        assert_eq!(
+            pause(Duration::from_secs(1), Duration::from_millis(40)),
+            Duration::from_millis(800)
+        );
+        assert_eq!(pause(EAGER, short), LAST);
     }
 }

@@ -277,14 +277,13 @@ impl Metrics {
     }
 
     /// Sets how full a kernel table is.
-    pub fn map(&self, map: &'static str, entries: u64, capacity: u64) {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    pub fn map(&self, map: &'static str, entries: u32, capacity: u32) {
         self.map_entries
             .get_or_create(&MapLabels { map })
-            .set(gauge(entries));
+            .set(entries.into());
         self.map_capacity
             .get_or_create(&MapLabels { map })
-            .set(gauge(capacity));
+            .set(capacity.into());
     }
 
     /// The text of all metrics.

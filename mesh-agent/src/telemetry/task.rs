@@ -44,7 +44,11 @@ pub struct Telemetry {
     questions: mpsc::Sender<Question>,
     flows: broadcast::Sender<Arc<FlowRecord>>,
     names: Arc<ArcSwap<Directory>>,
+    fill: Arc<ArcSwap<Vec<Fill>>>,
 }
+
+/// How full a table is: name, entries, capacity.
+type Fill = (&'static str, u32, u32);
 
 impl Telemetry {
     /// Starts the task.
@@ -55,6 +59,7 @@ impl Telemetry {
         let (questions, asked) = mpsc::channel(4);
         let (flows, _) = broadcast::channel(BACKLOG);
         let names = Arc::<ArcSwap<Directory>>::default();
+        let fill = Arc::<ArcSwap<Vec<Fill>>>::default();
         let task = Task {
             pins: pins.clone(),
             readings: Readings::open(pins)?,
@@ -66,18 +71,25 @@ impl Telemetry {
             flows: flows.clone(),
             latest: VecDeque::with_capacity(LATEST),
             names: names.clone(),
+            fill: fill.clone(),
         };
         tokio::spawn(task.run(asked));
         Ok(Self {
             questions,
             flows,
             names,
+            fill,
         })
     }
 
     /// Replaces the names behind the ids.
     pub fn rename(&self, names: Directory) {
         self.names.store(Arc::new(names));
+    }
+
+    /// Says how full the tables are.
+    pub fn fill(&self, fill: Vec<Fill>) {
+        self.fill.store(Arc::new(fill));
     }
 
     /// The metrics as they are now.
@@ -123,6 +135,7 @@ struct Task {
     flows: broadcast::Sender<Arc<FlowRecord>>,
     latest: VecDeque<FlowEvent>,
     names: Arc<ArcSwap<Directory>>,
+    fill: Arc<ArcSwap<Vec<Fill>>>,
 }
 
 impl Task {
@@ -175,6 +188,9 @@ impl Task {
 
     fn sample_totals(&mut self, names: &Directory) -> Result<(), TableError> {
         self.metrics.kernel(&self.readings.counters()?);
+        for &(map, entries, capacity) in self.fill.load().iter() {
+            self.metrics.map(map, entries, capacity);
+        }
         for (ifindex, totals) in self.readings.packets()? {
             if let Some(interface) = names.interfaces.get(&ifindex) {
                 self.metrics.packets(interface.pod, &totals, names);

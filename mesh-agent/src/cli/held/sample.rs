@@ -119,5 +119,6 @@ fn observed() -> Observed {
                 },
             ),
         ],
+        touched: None,
     }
 }

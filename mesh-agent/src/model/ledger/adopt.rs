@@ -44,8 +44,8 @@ impl Ledger {
     ///
     /// What contradicts itself is never relied on: the plan of its owner replaces it, or
     /// [`Ledger::retire_unclaimed`] removes it. What is not in use must rest first, even in tables that hold
-    /// nothing any more, since the previous agent may have freed it just before: for [`super::REST`], whatever
-    /// needs new slots is refused.
+    /// nothing any more, since the previous agent may have freed it just before; what was never used is free at once
+    /// ([`Observed::touched`]).
     #[must_use]
     pub fn adopt(observed: &Observed, capacity: Capacity, now: Duration) -> Self {
         Self::build(observed, capacity, now, Origin::Unknown)
@@ -65,6 +65,10 @@ impl Ledger {
             Origin::Unknown | Origin::Own(_) => Regions::unknown(capacity.lb_table, now),
         };
         let mut found = Found::read(observed, &capacity, &mut regions);
+        let touched = observed.touched;
+        if let (Origin::Unknown, Some(touched)) = (origin, touched) {
+            regions.rest_touched(touched.slots, now);
+        }
         if let Origin::Own(old) = origin {
             found.inherit_owners(&old.services);
             let given = old.services.by_id.values();
@@ -78,10 +82,10 @@ impl Ledger {
             Origin::Own(old) => Some(ids(old)),
             Origin::New | Origin::Unknown => None,
         };
-        let start = |last: u32, used: &BTreeSet<u32>, old: Option<&Ids>| match (origin, old) {
+        let start = |last, used: &BTreeSet<u32>, old: Option<&Ids>, touched| match (origin, old) {
             (Origin::New, _) => Ids::unused(last),
             (_, Some(old)) => old.readopt(used, now),
-            (_, None) => Ids::adopt(last, used, now),
+            (_, None) => Ids::adopt(last, used, now, touched),
         };
         Self {
             capacity,
@@ -91,6 +95,7 @@ impl Ledger {
                     capacity.service_info.saturating_sub(1),
                     &service_ids,
                     old(|old| &old.services.ids),
+                    touched.map(|touched| touched.services),
                 ),
                 members: observed.members.iter().collect::<BTreeSet<_>>().len(),
                 by_id: found.services,
@@ -103,6 +108,7 @@ impl Ledger {
                         capacity.backends.saturating_sub(1),
                         &keys(&backends),
                         old(|old| old.endpoints.ids.ids()),
+                        touched.map(|touched| touched.backends),
                     ),
                     backends,
                 ),
@@ -112,6 +118,7 @@ impl Ledger {
                             ids::LAST_WORKLOAD,
                             &keys(&pods),
                             old(|old| old.endpoints.pods.ids.ids()),
+                            None,
                         ),
                         pods,
                     ),

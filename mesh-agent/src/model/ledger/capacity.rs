@@ -78,6 +78,17 @@ pub enum Table {
 }
 
 impl Table {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Services,
+        Self::ServiceInfo,
+        Self::LbTable,
+        Self::Backends,
+        Self::Members,
+        Self::Workloads,
+        Self::Pods,
+    ];
+
     /// The name of the map.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -48,9 +48,12 @@ impl Ids {
     }
 
     /// The ids of a table of which only those in use are known.
-    pub(super) fn adopt(last: u32, used: &BTreeSet<u32>, now: Duration) -> Self {
+    ///
+    /// From `touched` on, ids were never given out; where that is not known, a leap above the highest is.
+    pub(super) fn adopt(last: u32, used: &BTreeSet<u32>, now: Duration, touched: Option<u32>) -> Self {
         let highest = used.last().copied().unwrap_or_default();
-        let leap = highest.saturating_add(LEAP).min(last).saturating_add(1);
+        let never = touched.map_or(highest.saturating_add(LEAP), |touched| touched.max(1) - 1);
+        let leap = never.max(highest).min(last).saturating_add(1);
         let mut ids = Self {
             unused: leap..last.saturating_add(1),
             unknown_until: now + REST,
@@ -66,7 +69,7 @@ impl Ids {
         let foreign = used.last().is_some_and(|&id| id >= self.unused.start);
         if foreign {
             // Ids we never gave out: somebody else wrote the tables.
-            return Self::adopt(self.last, used, now);
+            return Self::adopt(self.last, used, now, None);
         }
         let mut ids = self.clone();
         ids.resting.retain(|(_, id)| !used.contains(id));
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_be_used_rests_after_adoption() {
-        let mut ids = Ids::adopt(5, &BTreeSet::from([2, 4]), SECOND);
+        let mut ids = Ids::adopt(5, &BTreeSet::from([2, 4]), SECOND, None);
         assert_eq!(ids.take(SECOND), Err(NoId));
         assert_eq!(ids.resting(SECOND), 3);
         let taken: Vec<_> = (0..4).map(|_| ids.take(SECOND + REST)).collect();
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn far_above_every_used_id_nothing_can_rest() {
-        let mut ids = Ids::adopt(u32::MAX, &BTreeSet::from([7]), SECOND);
+        let mut ids = Ids::adopt(u32::MAX, &BTreeSet::from([7]), SECOND, None);
         assert_eq!(ids.take(SECOND), Ok(7 + LEAP + 1));
         assert_eq!(ids.take(SECOND + REST), Ok(1));
     }
@@ -242,5 +245,13 @@ mod tests {
         assert_eq!(ids.take(SECOND + REST), Ok(1));
         assert_eq!(ids.take(4 * SECOND + REST), Err(NoId));
         assert_eq!(ids.take(5 * SECOND + REST), Ok(4));
+    }
+
+    #[test]
+    fn what_was_never_used_need_not_rest() {
+        let mut ids = Ids::adopt(9, &BTreeSet::from([2]), SECOND, Some(5));
+        let taken: Vec<_> = (0..6).map(|_| ids.take(SECOND)).collect();
+        assert_eq!(taken, [Ok(5), Ok(6), Ok(7), Ok(8), Ok(9), Err(NoId)]);
+        assert_eq!((ids.take(SECOND + REST), ids.take(SECOND + REST)), (Ok(1), Ok(3)));
     }
 }

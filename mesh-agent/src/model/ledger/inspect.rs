@@ -1,6 +1,6 @@
 //! Names for the numbers in the tables.
 
-use super::Ledger;
+use super::{Ledger, capacity::Table};
 use crate::model::desired::{Endpoint, ObjectName, PodKey, PortKey};
 
 impl Ledger {
@@ -35,5 +35,27 @@ impl Ledger {
     /// Every workload id that is in use.
     pub fn workloads(&self) -> impl Iterator<Item = (u32, &PodKey)> {
         self.endpoints.pods.ids.in_use()
+    }
+
+    /// How full each table is: name, entries, capacity.
+    pub fn usage(&self) -> Vec<(&'static str, u32, u32)> {
+        let slots = self
+            .services
+            .by_id
+            .values()
+            .map(|service| service.info.region.len())
+            .sum();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let hash = |table| self.capacity.of(table) - self.room(table);
+        let used = |table| match table {
+            Table::LbTable => slots,
+            Table::ServiceInfo => count(self.services.by_id.len()),
+            Table::Backends => count(self.endpoints.ids.in_use().count()),
+            Table::Services | Table::Members | Table::Workloads | Table::Pods => hash(table),
+        };
+        Table::ALL
+            .into_iter()
+            .map(|table| (table.name(), used(table), self.capacity.of(table)))
+            .collect()
     }
 }

@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn an_adopted_id_without_a_name_can_be_given_one_once() {
         let used = Used::from([(3, (None, 1))]);
-        let mut interned = Interned::adopt(Ids::adopt(5, &BTreeSet::from([3]), NOW), used);
+        let mut interned = Interned::adopt(Ids::adopt(5, &BTreeSet::from([3]), NOW, None), used);
         assert_eq!(interned.name(3, &"a"), Some(Taken { id: 3, first: false }));
         assert_eq!(interned.name(3, &"b"), None);
         assert_eq!(take(&mut interned, "a", NOW), Some(3));

@@ -51,6 +51,15 @@ impl Regions {
         }
     }
 
+    /// Narrows down what may have been freed before the adoption: below `touched`, what is not in use; above,
+    /// nothing was ever used. To be called once what is in use is reserved.
+    pub(super) fn rest_touched(&mut self, touched: u32, since: Duration) {
+        self.unknown_until = Duration::ZERO;
+        if touched > 0 {
+            self.rest_free_parts(Block::holding(0, touched), since);
+        }
+    }
+
     /// Notes that a block is in use; whether it could be one of ours.
     pub(super) fn reserve(&mut self, block: Block) -> bool {
         self.buddy.reserve(block)
@@ -162,5 +171,15 @@ mod tests {
         assert_eq!((new.free(later), new.resting(later)), (8, 6));
         assert_eq!((new.free(NOW + REST), new.resting(NOW + REST)), (10, 4));
         assert_eq!(new.free(later + REST), 14);
+    }
+
+    #[test]
+    fn what_was_never_used_need_not_rest() {
+        let mut regions = Regions::unknown(16, NOW);
+        assert!(regions.reserve(Block::holding(0, 2)));
+        regions.rest_touched(5, NOW);
+        assert_eq!((regions.free(NOW), regions.resting(NOW)), (8, 6));
+        assert_eq!(regions.take(4, NOW).map(|block| block.offset >= 8), Ok(true));
+        assert_eq!(regions.free(NOW + REST), 10);
     }
 }

@@ -44,14 +44,14 @@ pub fn show(town: &mut Town, narrator: &mut Narrator) -> Result<()> {
     for (phase, tries) in [
         ("with the agent", before),
         ("while there was none", dead.since(before)),
-        ("with the new one", back.since(dead)),
+        ("since the new one started", back.since(dead)),
     ] {
         narrator.output(&format!(
-            "{:<22}{:>5} ok {:>3} failed\n",
+            "{:<28}{:>5} ok {:>3} failed\n",
             phase, tries.good, tries.failed
         ))?;
     }
-    narrator.say(&format!("there was no agent for {:.1} s", gap.as_secs_f64()))?;
+    narrator.say(&format!("no agent ran for {:.1} s", gap.as_secs_f64()))?;
     ensure!(back.failed == 0, "{} connections failed", back.failed);
     narrator.say("the new agent runs in the links of the old one, by their ids:")?;
     node.run(LINK, narrator)?;

@@ -99,6 +99,7 @@ impl Kernel {
             members: self.members.iter().copied().collect(),
             workloads: self.workloads.clone().into_iter().collect(),
             pods: self.pods.clone().into_iter().collect(),
+            touched: None,
         }
     }
 
