@@ -47,7 +47,7 @@ impl<E> Skipped for Result<(), E> {
     }
 }
 
-/// Returns from the test, skipping it, unless every one of these says `Ok`, see [`require`](crate::require).
+/// Returns from the test, skipping it, unless every one of these says `Ok`, see [`require!`](macro@crate::require).
 #[macro_export]
 macro_rules! require {
     ($($condition:expr),+ $(,)?) => {

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::interrupt::{self, Forwarding};
 use crate::run::run as run_command;
@@ -100,6 +100,8 @@ fn show(command: &mut Command, keep: bool) -> Result<bool> {
     drop(leash);
     report(pid)?;
     interrupt::check()?;
+    // One that failed said why.
+    ensure!(status.code().is_some(), "{} was killed: {status}", shown(command));
     Ok(status.success())
 }
 

@@ -146,12 +146,12 @@ async fn flows(
     State(admin): State<Admin>,
     Query(query): Query<FlowQuery>,
 ) -> Result<Body, (StatusCode, String)> {
-    let watch = query.follow.then(|| admin.telemetry.watch());
-    if watch.is_some() {
+    let (latest, watch) = admin.telemetry.flows(query.last).await.ok_or_else(ending)?;
+    let watch = query.follow.then_some(watch);
+    if query.follow {
         // The kernel tells of opened connections only while somebody watches.
         ask(&admin, Ask::Watch).await?;
     }
-    let latest = admin.telemetry.latest(query.last).await.ok_or_else(ending)?;
     let latest = latest.into_iter().map(|record| Ok(json_line(&record)));
     let coming = futures_util::stream::unfold(watch, |watch| async {
         let mut watch = watch?;

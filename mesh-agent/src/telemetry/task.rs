@@ -47,6 +47,9 @@ pub struct Telemetry {
     fill: Arc<ArcSwap<Vec<Fill>>>,
 }
 
+/// Flow records that were, and those to come.
+pub type Flows = (Vec<FlowRecord>, broadcast::Receiver<Arc<FlowRecord>>);
+
 /// How full a table is: name, entries, capacity.
 type Fill = (&'static str, u32, u32);
 
@@ -99,17 +102,12 @@ impl Telemetry {
         answer.await.ok()
     }
 
-    /// At most this many of the latest flow records, oldest first.
-    pub async fn latest(&self, count: usize) -> Option<Vec<FlowRecord>> {
+    /// At most this many of the latest flow records, oldest first, and those to come: none is in both, and none
+    /// in neither.
+    pub async fn flows(&self, count: usize) -> Option<Flows> {
         let (reply, answer) = oneshot::channel();
-        self.questions.send(Question::Latest(count, reply)).await.ok()?;
+        self.questions.send(Question::Flows(count, reply)).await.ok()?;
         answer.await.ok()
-    }
-
-    /// Flow records from now on.
-    #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Arc<FlowRecord>> {
-        self.flows.subscribe()
     }
 
     /// How many watch.
@@ -121,7 +119,7 @@ impl Telemetry {
 
 enum Question {
     Metrics(oneshot::Sender<String>),
-    Latest(usize, oneshot::Sender<Vec<FlowRecord>>),
+    Flows(usize, oneshot::Sender<Flows>),
 }
 
 struct Task {
@@ -152,9 +150,9 @@ impl Task {
                         self.sample();
                         drop(reply.send(self.metrics.render()));
                     }
-                    Some(Question::Latest(count, reply)) => {
+                    Some(Question::Flows(count, reply)) => {
                         self.drain();
-                        drop(reply.send(self.latest(count)));
+                        drop(reply.send((self.latest(count), self.flows.subscribe())));
                     }
                     None => return,
                 },

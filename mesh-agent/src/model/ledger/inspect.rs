@@ -38,6 +38,7 @@ impl Ledger {
     }
 
     /// How full each table is: name, entries, capacity.
+    #[must_use]
     pub fn usage(&self) -> Vec<(&'static str, u32, u32)> {
         let slots = self
             .services

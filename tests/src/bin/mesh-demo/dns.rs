@@ -154,7 +154,8 @@ mod tests {
     fn each_kind_of_address_is_answered_with_its_own() {
         let reply = |kind| reply(&query("Web.shop.svc.cluster.local", kind)).unwrap();
         assert!(reply(A).ends_with(&[0, 4, 10, 96, 0, 10]));
-        assert!(reply(AAAA).ends_with(&[0, 0x96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10]));
+        let v6: Ipv6Addr = "fd00:96::10".parse().unwrap();
+        assert!(reply(AAAA).ends_with(&v6.octets()));
         let answers = [A, AAAA, 16].map(|kind| reply(kind)[7]);
         assert_eq!(answers, [1, 1, 0]);
         assert_eq!(reply(A)[..4], [0xab, 0xcd, 0x85, 0x80]);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use harness::Pod;
 
 use crate::narrator::Narrator;
 use crate::town::Town;
@@ -14,7 +15,7 @@ pub fn invite(town: &Town, narrator: &mut Narrator) -> Result<()> {
     let file = town.ground().join("env");
     let script = script(&Town::binaries()?, &town.ground(), town.sandbox.cgroup());
     fs::write(&file, &script).with_context(|| format!("writing {}", file.display()))?;
-    let names: Vec<_> = town.pods().iter().map(|pod| pod.name()).collect();
+    let names: Vec<_> = town.pods().iter().map(Pod::name).collect();
     narrator.output(&format!(
         "\n    . {file}\n\
          \n    meshctl status\n\

@@ -15,7 +15,7 @@ pub fn show(town: &Town, narrator: &mut Narrator) -> Result<()> {
     narrator.step("What the kernel holds, read by meshctl while wrk keeps connections open")?;
     let load = town
         .terminal("client-1")
-        .start("wrk -t1 -c4 -d3s http://10.96.0.10/", narrator)?;
+        .start("wrk -t1 -c8 -d3s http://10.96.0.10/", narrator)?;
     let node = town.node();
     node.run("meshctl status", narrator)?;
     node.run("meshctl service list", narrator)?;

@@ -1,6 +1,6 @@
 //! What the audience reads.
 
-use std::io::{self, IsTerminal as _, Write as _, stdout};
+use std::io::{self, IsTerminal as _, Stdout, Write as _, stdout};
 use std::time::Instant;
 
 /// Numbers the steps and prints.
@@ -8,6 +8,7 @@ pub struct Narrator {
     step: u32,
     begun: Instant,
     colour: bool,
+    out: Stdout,
 }
 
 impl Narrator {
@@ -17,6 +18,7 @@ impl Narrator {
             step: 0,
             begun: Instant::now(),
             colour: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            out: stdout(),
         }
     }
 
@@ -25,17 +27,17 @@ impl Narrator {
         self.step += 1;
         let seconds = self.begun.elapsed().as_secs_f64();
         let heading = format!("{}. {title}", self.step);
-        print(&format!("\n{}  ({seconds:.1} s)\n", self.styled("1", &heading)))
+        self.print(&format!("\n{}  ({seconds:.1} s)\n", self.styled("1", &heading)))
     }
 
     /// A line of explanation.
     pub fn say(&self, text: &str) -> io::Result<()> {
-        print(&format!("{}\n", self.styled("2", &format!("# {text}"))))
+        self.print(&format!("{}\n", self.styled("2", &format!("# {text}"))))
     }
 
     /// A command that is about to run, and where.
     pub fn command(&self, place: &str, command: &str) -> io::Result<()> {
-        print(&format!(
+        self.print(&format!(
             "{}\n",
             self.styled("36", &format!("{place}$ {command}"))
         ))
@@ -48,7 +50,7 @@ impl Narrator {
         } else {
             "\n"
         };
-        print(&format!("{text}{end}"))
+        self.print(&format!("{text}{end}"))
     }
 
     fn styled(&self, code: &str, text: &str) -> String {
@@ -58,11 +60,11 @@ impl Narrator {
             text.to_owned()
         }
     }
-}
 
-/// An audience that went away is an error, not a panic.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    /// An audience that went away is an error, not a panic.
+    fn print(&self, text: &str) -> io::Result<()> {
+        let mut out = self.out.lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
 }

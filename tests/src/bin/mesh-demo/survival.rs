@@ -13,8 +13,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// Connections to wait for in each phase.
 const PATIENCE: usize = 60;
 const LOOP: &str = "while :; do curl -s -m 2 -o /dev/null -w '%{http_code}\\n' http://10.96.0.10/; done";
-/// Those that run for sockets; what counts packets and lists connections is made anew with each agent.
-const LINKS: &str = "meshctl link list | awk '/ cgroup / {print $1, $2}'";
+/// By name and id; what lists connections is made anew with each agent.
+const LINKS: &str = r#"meshctl link list | awk '$4 != "iter" {print $1, $2}'"#;
 const LINK: &str = "meshctl link list | grep -E '^NAME|connect4'";
 
 /// Kills the agent under load and starts another.
@@ -38,13 +38,15 @@ pub fn show(town: &mut Town, narrator: &mut Narrator) -> Result<()> {
     narrator.say("a new agent, with the same arguments:")?;
     town.agent()?.restart()?;
     narrator.output(&log_end(&town.agent()?.log(), 3))?;
-    let back = more(&load, dead)?;
+    let starting = Tries::read(&load.log());
+    let back = more(&load, starting)?;
     load.terminate()?;
     narrator.say("what the loop of connections in client-2 saw:")?;
     for (phase, tries) in [
         ("with the agent", before),
         ("while there was none", dead.since(before)),
-        ("since the new one started", back.since(dead)),
+        ("while the new one started", starting.since(dead)),
+        ("with the new one", back.since(starting)),
     ] {
         narrator.output(&format!(
             "{:<28}{:>5} ok {:>3} failed\n",

@@ -69,8 +69,8 @@ impl Town {
         for pod in [web_1, web_2] {
             servers.push(start_nginx(pod, &ground)?);
         }
-        servers.push(start_redis(cache.place(), REDIS)?);
-        servers.push(start_redis(&cache.unenrolled(), PLAIN_REDIS)?);
+        servers.push(start_redis(cache.place(), REDIS, &ground)?);
+        servers.push(start_redis(&cache.unenrolled(), PLAIN_REDIS, &ground)?);
         let name_server = NameServer::start(dns).context("starting the name server")?;
         for (pod, port) in [(web_1, HTTP), (web_2, HTTP), (cache, REDIS), (cache, PLAIN_REDIS)] {
             await_listener(pod, port)?;
@@ -196,11 +196,12 @@ fn start_nginx(pod: &Pod, ground: &Path) -> Result<Program> {
     nginx.arg("-c").arg(&file).start()
 }
 
-fn start_redis(place: &Place, port: u16) -> Result<Program> {
+fn start_redis(place: &Place, port: u16, ground: &Path) -> Result<Program> {
     let redis = place.command("redis-server").arg("--port").arg(port.to_string());
     redis
         .args(["--bind", "0.0.0.0", "::", "--protected-mode", "no"])
-        .args(["--save", "", "--appendonly", "no", "--dir", "/"])
+        .args(["--save", "", "--appendonly", "no", "--dir"])
+        .arg(ground)
         .start()
 }
 
