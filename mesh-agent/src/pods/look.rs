@@ -6,12 +6,14 @@ use tokio::time::Instant;
 
 /// The first look after something changed.
 const FIRST: Duration = Duration::from_millis(20);
-/// The rarest look.
-const LAST: Duration = Duration::from_secs(2);
 /// For this long after something changed, an address is expected any moment.
 const EAGER: Duration = Duration::from_secs(30);
+/// The rarest look then. The cost of a look is measured in time that passes, which a busy node stretches.
+const EAGER_LAST: Duration = Duration::from_millis(80);
 /// An eager look may cost this part of the time until the next.
 const SHARE: u32 = 20;
+/// The pause between looks later.
+const LAST: Duration = Duration::from_secs(2);
 
 /// The time of the next look.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Look {
 
 fn pause(since_change: Duration, cost: Duration) -> Duration {
     if since_change < EAGER {
-        (cost * SHARE).clamp(FIRST, LAST)
+        (cost * SHARE).clamp(FIRST, EAGER_LAST)
     } else {
         LAST
     }
@@ -65,12 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_are_eager_at_first_and_never_take_all_the_time() {
+    fn looks_are_eager_at_first_and_rare_later() {
         let short = Duration::from_micros(300);
         assert_eq!(pause(Duration::from_secs(1), short), FIRST);
         assert_eq!(
             pause(Duration::from_secs(1), Duration::from_millis(40)),
-            Duration::from_millis(800)
+            EAGER_LAST
         );
         assert_eq!(pause(EAGER, short), LAST);
     }
