@@ -1,13 +1,15 @@
 //! `connect()` of TCP and UDP sockets: a service's address becomes a backend's, before the first packet.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use mesh_common::{addr::Protocol, counter::Counter, flow::EventKind, service::Frontend};
+use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
 
 use crate::{
     backend::{self, Choice},
     context::{self, PROCEED},
     count::count,
-    emit, pod, remember,
+    pod,
+    refuse::{self, Asked},
+    remember,
 };
 
 /// IPv4.
@@ -42,6 +44,11 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         Protocol::Tcp => None,
         Protocol::Udp => remember::flow(context::socket_cookie(ctx), service),
     };
+    let asked = Asked {
+        pod: &pod,
+        frontend: &frontend,
+        service,
+    };
     match backend::choose(&frontend, service, &pod, sticky) {
         Choice::Backend(chosen) => {
             remember::connection(ctx, &frontend, service, &chosen);
@@ -58,15 +65,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
             count(Counter::Translated);
             PROCEED
         }
-        Choice::NoEndpoint => {
-            count(Counter::NoEndpoint);
-            emit::refused(EventKind::NoEndpoint, &pod, &frontend, service);
-            context::refuse()
-        }
-        Choice::Inconsistent => {
-            count(Counter::Inconsistent);
-            emit::refused(EventKind::Inconsistent, &pod, &frontend, service);
-            context::refuse()
-        }
+        Choice::NoEndpoint => refuse::no_endpoint(&asked, Counter::NoEndpoint),
+        Choice::Inconsistent => refuse::inconsistent(&asked),
     }
 }

@@ -2,13 +2,15 @@
 //! backend answers appears to come from the address that was asked.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use mesh_common::{addr::Protocol, counter::Counter, flow::EventKind, service::Frontend};
+use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
 
 use crate::{
     backend::{self, Choice},
     context::{self, PROCEED},
     count::count,
-    emit, pod, remember,
+    pod,
+    refuse::{self, Asked},
+    remember,
 };
 
 /// Sending over IPv4, also from IPv6 sockets to IPv4-mapped addresses.
@@ -59,6 +61,11 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return PROCEED;
     }
     let socket = context::socket_cookie(ctx);
+    let asked = Asked {
+        pod: &pod,
+        frontend: &frontend,
+        service,
+    };
     match backend::choose(&frontend, service, &pod, remember::flow(socket, service)) {
         Choice::Backend(chosen) => {
             remember::datagram(pod.netns, socket, &frontend, service, &chosen);
@@ -66,16 +73,8 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
             count(Counter::DatagramTranslated);
             PROCEED
         }
-        Choice::NoEndpoint => {
-            count(Counter::DatagramNoEndpoint);
-            emit::refused(EventKind::NoEndpoint, &pod, &frontend, service);
-            context::refuse()
-        }
-        Choice::Inconsistent => {
-            count(Counter::Inconsistent);
-            emit::refused(EventKind::Inconsistent, &pod, &frontend, service);
-            context::refuse()
-        }
+        Choice::NoEndpoint => refuse::no_endpoint(&asked, Counter::DatagramNoEndpoint),
+        Choice::Inconsistent => refuse::inconsistent(&asked),
     }
 }
 

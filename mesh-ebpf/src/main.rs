@@ -26,6 +26,7 @@ mod maps;
 mod packet;
 mod peername;
 mod pod;
+mod refuse;
 mod remember;
 mod segment;
 mod storage;

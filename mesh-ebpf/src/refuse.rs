@@ -1,0 +1,34 @@
+//! Refusing a socket or a datagram at once: counted, recorded, and an error to the caller.
+
+use mesh_common::{counter::Counter, flow::EventKind, service::Frontend};
+
+use crate::{context, count::count, emit, pod::Pod};
+
+/// Who asked for what.
+pub struct Asked<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// What it asked for.
+    pub frontend: &'a Frontend,
+    /// The service behind it.
+    pub service: u32,
+}
+
+/// The service has no endpoint.
+#[inline(always)]
+pub fn no_endpoint(asked: &Asked<'_>, counter: Counter) -> i32 {
+    refuse(asked, counter, EventKind::NoEndpoint)
+}
+
+/// The tables contradicted each other twice in a row: going on would mean guessing.
+#[inline(always)]
+pub fn inconsistent(asked: &Asked<'_>) -> i32 {
+    refuse(asked, Counter::Inconsistent, EventKind::Inconsistent)
+}
+
+#[inline(always)]
+fn refuse(asked: &Asked<'_>, counter: Counter, event: EventKind) -> i32 {
+    count(counter);
+    emit::refused(event, asked.pod, asked.frontend, asked.service);
+    context::refuse()
+}
