@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use mesh_common::{
     counter::Counter,
     decide::{affinity, pick},
-    service::{Affinity, AffinityKey, Backend, Frontend, Member, Region, Slot},
+    service::{Affinity, AffinityKey, Backend, Frontend, Member, Region, ServiceInfo, Slot},
     tag::Tagged,
 };
 
@@ -64,7 +64,7 @@ pub fn choose(frontend: &Frontend, service: u32, pod: &Pod, sticky: Option<u32>)
     // SAFETY: `info` points into an array, whose elements stay where they are.
     let timeout = unsafe { read_volatile(addr_of!((*info).affinity_seconds)) };
     if timeout == 0 {
-        return draw(frontend, service, pod);
+        return draw(info, frontend, service, pod);
     }
     let key = AffinityKey {
         netns: pod.netns,
@@ -75,7 +75,7 @@ pub fn choose(frontend: &Frontend, service: u32, pod: &Pod, sticky: Option<u32>)
     let now = unsafe { bpf_ktime_get_ns() };
     let choice = match remembered(&key, timeout, now) {
         Some(chosen) => Choice::Backend(chosen),
-        None => draw(frontend, service, pod),
+        None => draw(info, frontend, service, pod),
     };
     if let Choice::Backend(chosen) = &choice {
         // An LRU map always finds room; should it not, the client is merely balanced anew.
@@ -115,21 +115,18 @@ fn member(service: u32, backend: u32) -> Option<Chosen> {
 /// Draws a slot. A slot that names another service was freed and used again under us: the region has been
 /// switched meanwhile, so read it once more.
 #[inline(always)]
-fn draw(frontend: &Frontend, service: u32, pod: &Pod) -> Choice {
-    match try_draw(frontend, service, pod) {
+fn draw(info: *const ServiceInfo, frontend: &Frontend, service: u32, pod: &Pod) -> Choice {
+    match try_draw(info, frontend, service, pod) {
         Choice::Inconsistent => {
             count(Counter::StaleSlot);
-            try_draw(frontend, service, pod)
+            try_draw(info, frontend, service, pod)
         }
         choice => choice,
     }
 }
 
 #[inline(always)]
-fn try_draw(frontend: &Frontend, service: u32, pod: &Pod) -> Choice {
-    let Some(info) = SERVICE_INFO.get_ptr(service) else {
-        return Choice::Inconsistent;
-    };
+fn try_draw(info: *const ServiceInfo, frontend: &Frontend, service: u32, pod: &Pod) -> Choice {
     // SAFETY: `info` points into an array, whose elements stay where they are; one word, read at once.
     let region: Region = unsafe { read_volatile(addr_of!((*info).region)) };
     // SAFETY: the helper has no preconditions.

@@ -53,13 +53,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         Choice::Backend(chosen) => {
             remember::connection(ctx, &frontend, service, &chosen);
             if protocol == Protocol::Udp {
-                remember::datagram(
-                    pod.netns,
-                    context::socket_cookie(ctx),
-                    &frontend,
-                    service,
-                    &chosen,
-                );
+                remember::datagram(context::socket_cookie(ctx), &asked, &chosen, sticky);
             }
             context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
             count(Counter::Translated);

@@ -66,9 +66,10 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         frontend: &frontend,
         service,
     };
-    match backend::choose(&frontend, service, &pod, remember::flow(socket, service)) {
+    let before = remember::flow(socket, service);
+    match backend::choose(&frontend, service, &pod, before) {
         Choice::Backend(chosen) => {
-            remember::datagram(pod.netns, socket, &frontend, service, &chosen);
+            remember::datagram(socket, &asked, &chosen, before);
             context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
             count(Counter::DatagramTranslated);
             PROCEED

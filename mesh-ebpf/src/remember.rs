@@ -15,6 +15,7 @@ use crate::{
     backend::Chosen,
     count::count,
     maps::{SOCK_STATE, UDP_FLOWS, UDP_PEERS, UDP_SERVICES},
+    refuse::Asked,
 };
 
 /// Keeps the original destination of a connected socket, for as long as the socket lives.
@@ -72,10 +73,12 @@ pub fn flow(socket: u64, service: u32) -> Option<u32> {
     Some(unsafe { read_volatile(flow) }.backend)
 }
 
-/// Keeps both directions of a UDP socket's talk with a service.
+/// Keeps both directions of a UDP socket's talk with a service; `before` is the backend it had, as [`flow`]
+/// told.
 #[inline(always)]
-pub fn datagram(netns: u64, socket: u64, asked: &Frontend, service: u32, chosen: &Chosen) {
-    if flow(socket, service) != Some(chosen.id) {
+pub fn datagram(socket: u64, question: &Asked<'_>, chosen: &Chosen, before: Option<u32>) {
+    let (asked, service, netns) = (question.frontend, question.service, question.pod.netns);
+    if before != Some(chosen.id) {
         let key = UdpFlowKey {
             socket,
             service,
