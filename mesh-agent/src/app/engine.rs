@@ -262,12 +262,7 @@ impl Engine {
         // First say what will be used, and when; then write. Whoever takes over, should we be killed on the way,
         // knows what may have been freed.
         let config = self.tables.config()?;
-        let touched = Touched {
-            services: config.services_touched,
-            backends: config.backends_touched,
-            slots: config.slots_touched,
-        };
-        let touched = plan.ops.iter().fold(touched, Touched::and);
+        let touched = plan.ops.iter().fold(Touched::from(&config), Touched::and);
         self.tables.set_config(Config {
             abi: ABI_VERSION,
             written_ns: u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX),

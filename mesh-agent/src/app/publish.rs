@@ -1,11 +1,13 @@
 //! Tells telemetry and `meshctl` the names behind the ids.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use super::{engine::Engine, lock::RunDir, names::Names, wire::Wire};
+use crate::model::desired::PodKey;
 use crate::telemetry::{
     names::{Directory, Interface, Pod, Service},
     task::Telemetry,
@@ -71,19 +73,22 @@ fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
             },
         )
     });
-    let workloads = || engine.ledger().workloads();
-    let pods = workloads().map(|(id, key)| (id, Pod::of(key, engine.cluster().pod(key))));
-    let ends = wire
+    let ends: BTreeMap<&PodKey, u32> = wire
         .into_iter()
         .flat_map(Wire::ends)
-        .filter_map(|(&ifindex, key)| {
-            let netns = engine.assignment().cookies.get(key).copied()?;
-            let (pod, _) = workloads().find(|(_, other)| *other == key)?;
-            Some((ifindex, Interface { pod, netns }))
-        });
+        .map(|(&ifindex, key)| (key, ifindex))
+        .collect();
+    let (mut pods, mut interfaces) = (HashMap::new(), HashMap::new());
+    for (id, key) in engine.ledger().workloads() {
+        pods.insert(id, Pod::of(key, engine.cluster().pod(key)));
+        let netns = engine.assignment().cookies.get(key).copied();
+        if let (Some(&ifindex), Some(netns)) = (ends.get(key), netns) {
+            interfaces.insert(ifindex, Interface { pod: id, netns });
+        }
+    }
     Directory {
-        pods: pods.collect(),
+        pods,
         services: services.collect(),
-        interfaces: ends.collect(),
+        interfaces,
     }
 }

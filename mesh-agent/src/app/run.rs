@@ -39,6 +39,7 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 /// The kernel is asked this often whether our programs still run.
 const VERIFY: Duration = Duration::from_secs(10);
+
 /// Runs the agent until it is told to end.
 ///
 /// # Errors

@@ -130,11 +130,7 @@ impl Tables {
 
     fn touched(&self) -> Result<Option<Touched>, TableError> {
         let config = self.config()?;
-        Ok((config.abi != 0).then_some(Touched {
-            services: config.services_touched,
-            backends: config.backends_touched,
-            slots: config.slots_touched,
-        }))
+        Ok((config.abi != 0).then(|| Touched::from(&config)))
     }
 
     /// Reads the configuration.

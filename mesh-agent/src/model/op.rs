@@ -1,6 +1,7 @@
 //! Single writes to the kernel tables, as data: planned by pure code, carried out by one writer.
 
 use mesh_common::addr::Addr;
+use mesh_common::config::Config;
 use mesh_common::service::{Backend, Frontend, Member, ServiceInfo, Slot};
 use mesh_common::tag::Tagged;
 use mesh_common::workload::PodRef;
@@ -71,6 +72,16 @@ pub struct Touched {
     pub backends: u32,
     /// First slot that was never used.
     pub slots: u32,
+}
+
+impl From<&Config> for Touched {
+    fn from(config: &Config) -> Self {
+        Self {
+            services: config.services_touched,
+            backends: config.backends_touched,
+            slots: config.slots_touched,
+        }
+    }
 }
 
 impl Touched {

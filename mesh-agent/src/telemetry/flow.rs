@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use mesh_common::{
-    addr::{Addr, Port, socket_addr},
+    addr::{Addr, Port, Protocol, socket_addr},
     decide::tcp::{self, End},
     flow::{EventKind, FlowEvent},
     sock::{SockState, flag},
@@ -81,11 +81,12 @@ pub struct ServiceRef {
     pub port: u16,
 }
 
-/// Makes a record of an event; `None` for an event this version does not know. `time` is when it happened.
+/// Makes a record of an event; `None` for an event or protocol this version does not know. `time` is when it happened.
 #[must_use]
 pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<FlowRecord> {
     let sock = &event.sock;
     let kind = EventKind::from_number(event.kind)?;
+    let protocol = Protocol::from_number(event.protocol)?;
     let (name, reason) = match kind {
         EventKind::Opened => ("opened", ""),
         EventKind::Closed => ("closed", End::of(&event.tcp).name()),
@@ -106,7 +107,7 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         time,
         event: name.to_owned(),
         reason: reason.to_owned(),
-        protocol: if event.protocol == 17 { "UDP" } else { "TCP" }.to_owned(),
+        protocol: protocol.name().to_owned(),
         reporter: if accepted { "destination" } else { "source" }.to_owned(),
         dialled: asked.filter(|asked| Some(*asked) != destination.address),
         source,
