@@ -3,6 +3,7 @@
 mod advice;
 mod apt;
 mod cargo_install;
+mod clusters;
 mod package;
 mod plan;
 mod services;

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use super::clusters::HeldClusters;
+use super::package::DATABASE_COMMON;
 use super::services::HeldServices;
 use crate::interrupt::Interrupted;
 use crate::run::{ask, run};
@@ -28,13 +30,23 @@ pub fn knows(package: &str) -> bool {
         .is_some_and(|answer| answer.contains("Package:"))
 }
 
-/// Installs packages without starting a service. The lists are fetched once when they turn out too old.
+/// Installs packages without starting a service or making a database cluster. The lists are fetched once when
+/// they turn out too old.
 pub fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
     require_root(packages)?;
     let _services = HeldServices::hold()?;
+    if packages.contains(&DATABASE_COMMON) {
+        // On its own: it brings the file that the next step holds.
+        install_held(&[DATABASE_COMMON])?;
+    }
+    let _clusters = HeldClusters::hold()?;
+    install_held(packages)
+}
+
+fn install_held(packages: &[&str]) -> Result<()> {
     match run(&mut install_command(packages)) {
         Err(error) if !error.is::<Interrupted>() => {
             update()?;

@@ -28,6 +28,9 @@ pub struct Package {
 /// The package that brings the compiler; where apt does not know it, rustup is the way.
 pub const COMPILER: &str = "rustc-web";
 
+/// The package whose configuration is to be there before a PostgreSQL is installed, see [`super::clusters`].
+pub const DATABASE_COMMON: &str = "postgresql-common";
+
 const PACKAGES: &[Package] = &[
     package(
         COMPILER,
@@ -62,20 +65,38 @@ const PACKAGES: &[Package] = &[
         &[Test, Demo],
         "an HTTP client nobody suspects of favouring us",
     ),
-    package("nginx-light", &[Demo], "an HTTP server as found in real clusters"),
+    package(
+        "nginx-light",
+        &[Test, Demo],
+        "an HTTP server as found in real clusters",
+    ),
     package(
         "redis-server",
-        &[Demo],
+        &[Test, Demo],
         "a request-response server as found in real clusters",
     ),
     package(
         "redis-tools",
-        &[Demo],
+        &[Test, Demo],
         "redis-cli, and redis-benchmark for latency",
     ),
-    package("bind9-dnsutils", &[Demo], "dig, for names over UDP"),
-    package("wrk", &[Demo], "HTTP load"),
-    package("iperf3", &[Demo], "throughput"),
+    package("bind9-dnsutils", &[Test, Demo], "dig, for names over UDP"),
+    package("dnsmasq-base", &[Test], "a name server, without its service"),
+    package("wrk", &[Test, Demo], "HTTP load"),
+    package("iperf3", &[Test, Demo], "throughput"),
+    package("nodejs", &[Test], "an HTTP server and client of its own make"),
+    package("haproxy", &[Test], "a proxy that splices"),
+    package("openssl", &[Test], "certificates, and a TLS server and client"),
+    package(
+        DATABASE_COMMON,
+        &[Test],
+        "says whether PostgreSQL makes a cluster when installed",
+    ),
+    package(
+        "postgresql",
+        &[Test],
+        "a database with long connections, and pgbench",
+    ),
 ];
 
 const fn package(name: &'static str, purposes: &'static [Purpose], reason: &'static str) -> Package {
