@@ -24,12 +24,6 @@ pub fn programs(names: &[&str]) -> Result<(), String> {
     names.iter().try_for_each(|name| program(name))
 }
 
-/// Whether tests may take minutes: `cargo xtask test --long`.
-#[must_use]
-pub fn long() -> bool {
-    std::env::var_os("MESH_TEST_LONG").is_some_and(|value| value == "1")
-}
-
 /// A kernel of this version or later.
 pub fn kernel(major: u32, minor: u32) -> Result<(), String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;

@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use harness::manifest::{self, Endpoint, Port};
 use harness::scene::{NAMESPACE, service, vips};
-use harness::{Agent, Pod, Sandbox, kernel, metrics, require, require_root, until};
+use harness::{Agent, Pod, Sandbox, kernel, metrics, require_root, until};
 use mesh_agent::datapath::{listing, pins::Pins, readings::Readings};
-use mesh_common::abi::{MAPS, MapKind};
-use mesh_common::flow::Traffic;
+use mesh_common::abi::{MAPS, MapKind, map, size};
+use mesh_common::flow::{FlowEvent, Traffic};
 use rustix::process::Signal;
 use socket2::SockRef;
 
 /// One service with these ports; each leads to the same port of two servers.
-const PORTS: [u16; 4] = [9001, 9002, 9003, 9004];
-/// Connections that are open at once, of each thread.
-const TOGETHER: usize = 32;
-/// Threads of the client; each connects to every port in turn.
+const PORTS: [u16; 5] = [9001, 9002, 9003, 9004, 9005];
+/// Threads of the client.
 const THREADS: usize = 2;
-/// What one thread does at a time: each port at each end's wish equally often.
-const ROUND: usize = TOGETHER * 3;
-/// What the client says; the first byte tells who closes.
+/// Connections that a thread has open at once, to each port equally many.
+const TOGETHER: usize = 50;
+/// Connections that all threads open while each connection of one thread ends in one of the ways.
+const ROUND: usize = THREADS * TOGETHER * ENDS.len();
+/// What the client says; the first byte tells whether the server closes.
 const QUESTION: usize = 5;
 /// What the server says.
 const ANSWER: &[u8] = b"bye";
@@ -37,10 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum End {
     Server,
     Client,
+    HalfByHalf,
     Reset,
 }
 
-const ENDS: [(End, u8); 3] = [(End::Server, b's'), (End::Client, b'c'), (End::Reset, b'r')];
+const ENDS: [End; 4] = [End::Server, End::Client, End::HalfByHalf, End::Reset];
 
 /// A client in the mesh, and servers out of it, so that all records are the client's.
 struct Scene {
@@ -86,19 +87,18 @@ impl Scene {
         })
     }
 
-    /// Opens and closes at least that many connections; says how many.
-    fn connect(&self, count: usize) -> Result<u64> {
-        let rounds = count.div_ceil(THREADS * ROUND);
-        let work = || (0..rounds).try_for_each(|_| round());
+    /// Opens and closes that many connections, a multiple of [`ROUND`].
+    fn connect(&self, count: usize) -> Result<()> {
+        assert!(count.is_multiple_of(ROUND), "{count} connections");
+        let work = || (0..count / ROUND).try_for_each(|_| round());
         let threads: Vec<io::Result<()>> = self.client.run(|| {
             thread::scope(|scope| {
                 let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-                let done = threads.into_iter().map(|thread| thread.join());
+                let done = threads.into_iter().map(thread::ScopedJoinHandle::join);
                 done.map(|done| done.expect("no panic")).collect()
             })
         });
-        threads.into_iter().collect::<io::Result<()>>()?;
-        Ok((rounds * THREADS * ROUND) as u64)
+        Ok(threads.into_iter().collect::<io::Result<()>>()?)
     }
 
     /// Connections whose last words the agent had, and those whose last words were lost.
@@ -178,9 +178,10 @@ impl Scene {
     }
 }
 
-/// Connects to every port in turn and lets every connection end in one of the ways.
+/// Connects to every port in turn; all end in one of the ways, then in the next.
 fn round() -> io::Result<()> {
-    for (end, letter) in ENDS {
+    for end in ENDS {
+        let letter = if matches!(end, End::Server) { b's' } else { b'c' };
         let mut open = Vec::with_capacity(TOGETHER);
         for port in PORTS.iter().cycle().take(TOGETHER) {
             let mut stream = TcpStream::connect(vips(10, *port)[0])?;
@@ -193,6 +194,10 @@ fn round() -> io::Result<()> {
             match end {
                 End::Server => assert_eq!(stream.read(&mut [0])?, 0),
                 End::Client => {}
+                End::HalfByHalf => {
+                    stream.shutdown(Shutdown::Write)?;
+                    assert_eq!(stream.read(&mut [0])?, 0);
+                }
                 End::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
             }
         }
@@ -244,30 +249,30 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
-/// A number of connections, as far as the test may take its time.
-fn many(long: usize, short: usize) -> usize {
-    if require::long() { long } else { short }
-}
-
 #[test]
 fn nothing_grows_and_nothing_is_lost_silently() -> Result<()> {
+    const FIRST: usize = 20_000;
+    const ALL: usize = 100_000;
     /// In KiB: what an allocator may keep for itself.
     const GROWTH: u64 = 2048;
     require_root!();
     let scene = Scene::open("many")?;
+    let mut entries = scene.entries()?;
     let start = Instant::now();
-    let mut connections = scene.connect(20_000)?;
-    scene.account_for(connections)?;
-    let (memory, entries) = (scene.memory()?, scene.entries()?);
-    connections += scene.connect(many(80_000, 20_000))?;
-    let lost = scene.account_for(connections)?;
+    scene.connect(FIRST)?;
+    scene.account_for(FIRST as u64)?;
+    let memory = scene.memory()?;
+    scene.connect(ALL - FIRST)?;
+    let lost = scene.account_for(ALL as u64)?;
     let later = scene.memory()?;
     println!(
-        "{connections} connections in {:?}, {lost} lost; the agent's memory: {memory} KiB, then {later} KiB",
+        "{ALL} connections in {:?}, {lost} records lost; the agent's memory: {memory} KiB after {FIRST}, then {later}",
         start.elapsed()
     );
-    scene.check_totals(connections)?;
+    scene.check_totals(ALL as u64)?;
     scene.check_none_lives()?;
+    // One for each port that was asked.
+    entries.insert(map::TRAFFIC, PORTS.len());
     assert_eq!(scene.entries()?, entries);
     assert!(later <= memory + GROWTH, "from {memory} to {later} KiB");
     scene.close()
@@ -275,25 +280,29 @@ fn nothing_grows_and_nothing_is_lost_silently() -> Result<()> {
 
 #[test]
 fn what_is_lost_while_the_agent_stands_still_is_counted() -> Result<()> {
+    const BEFORE: usize = 1_200;
+    /// More than the ring buffer has room for.
+    const MEANWHILE: usize = size::EVENTS / size_of::<FlowEvent>() / ROUND * ROUND + ROUND;
+    const AFTER: usize = 1_200;
     require_root!();
     let scene = Scene::open("lost")?;
-    let mut connections = scene.connect(1_000)?;
+    scene.connect(BEFORE)?;
     assert_eq!(
-        scene.account_for(connections)?,
+        scene.account_for(BEFORE as u64)?,
         0,
         "a reader in time loses nothing"
     );
     let agent = scene.agent.program();
     agent.signal(Signal::STOP)?;
-    // More than the ring buffer can hold.
-    let stopped = scene.connect(many(60_000, 24_000));
+    let stopped = scene.connect(MEANWHILE);
     agent.signal(Signal::CONT)?;
-    connections += stopped?;
-    connections += scene.connect(1_000)?;
-    let lost = scene.account_for(connections)?;
-    println!("{connections} connections, {lost} lost");
+    stopped?;
+    scene.connect(AFTER)?;
+    let all = (BEFORE + MEANWHILE + AFTER) as u64;
+    let lost = scene.account_for(all)?;
+    println!("{all} connections, {lost} records lost");
     assert!(lost > 0, "the ring buffer holds more than the test thinks");
-    scene.check_totals(connections)?;
+    scene.check_totals(all)?;
     scene.check_none_lives()?;
     scene.close()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use harness::scene::Shop;
 use harness::{Agent, metrics, until};
+use serde_json::Value;
 
 /// The last connections may still be closing when a program has ended.
 const SOON: Duration = Duration::from_secs(3);
@@ -67,17 +68,18 @@ pub fn at_least(agent: &Agent, service: &str, backends: &[&str], least: Carried)
 
 /// Waits until no connection of the client lives; those of servers may wait for a time-out of their own.
 pub fn none_lives(shop: &Shop) -> Result<()> {
-    let mut text = String::new();
+    let mut list = Value::Null;
     let none = until(SOON, || {
-        let filter = ["connection", "list", "--pod", "shop/client", "-o", "json"];
-        text = shop
-            .sandbox
-            .meshctl(filter)
-            .map(|output| crate::output::text(&output))
-            .unwrap_or_default();
-        serde_json::from_str::<serde_json::Value>(&text)
-            .is_ok_and(|list| list["items"].as_array().is_some_and(Vec::is_empty))
+        list = shown(shop, &["connection", "list", "--pod", "shop/client"]).unwrap_or_default();
+        list["items"].as_array().is_some_and(Vec::is_empty)
     });
-    ensure!(none, "connections of the client live on: {text}");
+    ensure!(none, "connections of the client live on: {list}");
     Ok(())
+}
+
+/// What `meshctl` shows.
+pub fn shown(shop: &Shop, question: &[&str]) -> Result<Value> {
+    let output = shop.sandbox.meshctl([question, &["-o", "json"]].concat())?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(serde_json::from_slice(&output.stdout)?)
 }

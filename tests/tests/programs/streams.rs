@@ -1,27 +1,37 @@
 //! iperf3: streams of TCP in both directions, and of UDP.
 
-use anyhow::{Context as _, Result};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use harness::manifest::Port;
 use harness::scene::{Shop, service, vips};
-use harness::{Pod, Program, metrics, require, require_root, server};
+use harness::{Launch, Pod, Program, metrics, require, require_root, server, until};
 use serde_json::Value;
 
 use crate::carried::{self, Carried};
 use crate::output;
 
 const IPERF: u16 = 5201;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn start_iperf(pod: &Pod) -> Result<Program> {
     server::start(pod, pod.command("iperf3").arg("-s"), IPERF)
 }
 
-/// A measurement; an error where iperf3 says one.
-fn measure(shop: &Shop, args: &[&str]) -> Result<Value> {
-    let client = shop.client.command("iperf3").args(["-J", "-t", "1", "-c"]);
-    let text = output::of(client.args(args))?;
-    let report: Value = serde_json::from_str(&text)?;
-    assert!(report.get("error").is_none(), "{text}");
+fn client(shop: &Shop, args: &[&str]) -> Launch {
+    let iperf = shop.client.command("iperf3").args(["-J", "-t", "1", "-c"]);
+    iperf.args(args)
+}
+
+/// What iperf3 measured, unless it says an error.
+fn report(text: &str) -> Result<Value> {
+    let report: Value = serde_json::from_str(text).with_context(|| text.to_owned())?;
+    ensure!(report.get("error").is_none(), "{text}");
     Ok(report)
+}
+
+fn measure(shop: &Shop, args: &[&str]) -> Result<Value> {
+    report(&output::of(client(shop, args))?)
 }
 
 /// The bytes that arrived, of at least a megabyte each second.
@@ -48,10 +58,27 @@ fn iperf3_in_both_directions() -> Result<()> {
     ];
     let agent = shop.start()?;
     let [v4, v6] = vips(40, 0).map(|vip| vip.ip().to_string());
-    let up = arrived(&measure(&shop, &[&v4, "-P", "2"])?)?;
+    let measurement = client(&shop, &[&v4, "-P", "2"]).start()?;
+    // While it runs the kernel lists what it has open: one connection to talk, and one for each stream.
+    let asked = format!("{v4}:{IPERF}");
+    let listed = || {
+        let question = [
+            "connection",
+            "list",
+            "--pod",
+            "shop/client",
+            "--service",
+            "shop/iperf",
+        ];
+        let list = carried::shown(&shop, &question).unwrap_or_default();
+        let rows = list["items"].as_array().cloned().unwrap_or_default();
+        rows.iter().filter(|row| row["asked"] == asked.as_str()).count()
+    };
+    assert!(until(PATIENCE, || listed() == 3), "{} connections", listed());
+    assert!(measurement.wait(PATIENCE)?.success(), "{}", measurement.tail());
+    let up = arrived(&report(&measurement.log())?)?;
     let down = arrived(&measure(&shop, &[&v6, "-R"])?)?;
     let least = Carried {
-        // One to talk, and one for each stream.
         connections: 3 + 2,
         up,
         down,

@@ -52,6 +52,10 @@ fn wrk_loads_nginx() -> Result<()> {
     let script = server::directory(&shop.client, "wrk")?.join("report.lua");
     fs::write(&script, REPORT)?;
     let agent = shop.start()?;
+    let shown = carried::shown(&shop, &["service", "show", "shop/web"])?.to_string();
+    for name in WEBS {
+        assert!(shown.contains(&format!("\"{name}\"")), "{shown}");
+    }
     let (mut requests, mut bytes, mut connections) = (0, 0, 0);
     let [v4, v6] = vips(10, 80);
     let kept = wrk(&shop, &script).args(["-c", "32", &format!("http://{v4}/")]);
