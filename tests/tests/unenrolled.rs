@@ -36,7 +36,7 @@ fn rate(listener: &TcpListener, cpu: usize) -> io::Result<f64> {
         SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
         let _server = listener.accept()?;
     }
-    Ok(f64::from(CONNECTIONS) / (thread_time() - before).as_secs_f64())
+    Ok(f64::from(CONNECTIONS) / thread_time().saturating_sub(before).as_secs_f64())
 }
 
 fn thread_time() -> Duration {

@@ -1,4 +1,4 @@
-//! Redis and PostgreSQL, each under its own benchmark.
+//! Redis and `PostgreSQL`, each under its own benchmark.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -86,7 +86,7 @@ fn redis_benchmark() -> Result<()> {
     Ok(())
 }
 
-/// Where Debian keeps the programs of its PostgreSQL, `/usr/lib/postgresql/VERSION/bin`.
+/// Where Debian keeps the programs of its `PostgreSQL`, `/usr/lib/postgresql/VERSION/bin`.
 fn postgres_programs() -> Result<PathBuf, String> {
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -102,7 +102,7 @@ fn postgres_programs() -> Result<PathBuf, String> {
     .ok_or_else(|| "needs PostgreSQL with pgbench below /usr/lib/postgresql".into())
 }
 
-/// A program of PostgreSQL's that does not run as root.
+/// A program of the database's that does not run as root.
 fn as_nobody(pod: &Pod, program: &Path) -> Launch {
     let setpriv = pod.command("setpriv");
     let nobody = [
@@ -114,7 +114,7 @@ fn as_nobody(pod: &Pod, program: &Path) -> Launch {
     setpriv.args(nobody).arg(program)
 }
 
-/// A PostgreSQL that ends at once, whoever is connected.
+/// A database that ends at once, whoever is connected.
 struct Database(Program);
 
 impl Database {
@@ -153,7 +153,7 @@ impl Drop for Database {
     }
 }
 
-/// A client of PostgreSQL's in the client's pod.
+/// A client of the database's in the client's pod.
 fn client<A: AsRef<OsStr>>(shop: &Shop, program: &Path, host: &str, args: &[A]) -> Result<String> {
     let launch = shop.client.command(program).args(["-h", host, "-U", "mesh"]);
     output::of(launch.args(args).arg("postgres"))

@@ -1,4 +1,4 @@
-//! HAProxy in the middle: it takes connections from a service and makes its own to another, and moves what they
+//! `HAProxy` in the middle: it takes connections from a service and makes its own to another, and moves what they
 //! carry from socket to socket inside the kernel.
 
 use std::fs;
@@ -22,7 +22,7 @@ const FRONT: u16 = 9000;
 /// Bytes of the file.
 const SIZE: u64 = 8 << 20;
 
-/// An HAProxy whose only server is the service `web`.
+/// A proxy whose only server is the service `web`.
 struct Proxy {
     _program: Program,
     stats: PathBuf,

@@ -1,4 +1,4 @@
-//! Installing PostgreSQL on Debian makes a database cluster, unless its configuration forbids that.
+//! Installing `PostgreSQL` on Debian makes a database cluster, unless its configuration forbids that.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ const HELD: &str = "\n# Temporary, by `cargo xtask setup`: installing PostgreSQL
      create_main_cluster = false\n";
 
 /// While this lives, no package makes a database cluster. Where the file is missing, nothing is held: then
-/// PostgreSQL is either not to be installed or this Debian does it otherwise.
+/// the database is either not to be installed or this Debian does it otherwise.
 #[must_use]
 pub struct HeldClusters {
     /// The file, and its text without ours.

@@ -28,7 +28,7 @@ pub struct Package {
 /// The package that brings the compiler; where apt does not know it, rustup is the way.
 pub const COMPILER: &str = "rustc-web";
 
-/// The package whose configuration is to be there before a PostgreSQL is installed, see [`super::clusters`].
+/// The package whose configuration is to be there before the database is installed, see [`super::clusters`].
 pub const DATABASE_COMMON: &str = "postgresql-common";
 
 const PACKAGES: &[Package] = &[
