@@ -3,13 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::manifest::Port;
 use harness::scene::{Shop, vips};
 use harness::{Launch, Pod, Program, require, require_root, server};
-use rustix::process::Signal;
 
 use crate::carried::{self, Carried};
 use crate::output;
@@ -102,55 +100,38 @@ fn postgres_programs() -> Result<PathBuf, String> {
     .ok_or_else(|| "needs PostgreSQL with pgbench below /usr/lib/postgresql".into())
 }
 
-/// A program of the database's that does not run as root.
+/// A program of the database's that does not run as root. Its System V shared memory is its own, so that none
+/// stays when it is killed.
 fn as_nobody(pod: &Pod, program: &Path) -> Launch {
-    let setpriv = pod.command("setpriv");
+    let unshare = pod.command("unshare").args(["--ipc", "setpriv"]);
     let nobody = [
         "--reuid=nobody",
         "--regid=nogroup",
         "--clear-groups",
         "--pdeathsig=KILL",
     ];
-    setpriv.args(nobody).arg(program)
+    unshare.args(nobody).arg(program)
 }
 
-/// A database that ends at once, whoever is connected.
-struct Database(Program);
-
-impl Database {
-    fn start(pod: &Pod, programs: &Path) -> Result<Self> {
-        let data = server::directory(pod, "postgres")?;
-        output::of(pod.command("chown").arg("nobody").arg(&data))?;
-        let init = as_nobody(pod, &programs.join("initdb")).arg("-D").arg(&data);
-        let init = init.args(["--no-sync", "--auth=trust", "--username=mesh", "--locale=C.UTF-8"]);
-        output::of(init)?;
-        fs::write(
-            data.join("pg_hba.conf"),
-            "host all mesh 0.0.0.0/0 trust\nhost all mesh ::/0 trust\n",
-        )?;
-        let mut launch = as_nobody(pod, &programs.join("postgres")).arg("-D").arg(&data);
-        let port = format!("port={POSTGRES}");
-        // What it has in common with others goes into files of its own, which go with the sandbox.
-        for setting in [
-            port.as_str(),
-            "listen_addresses=*",
-            "unix_socket_directories=",
-            "fsync=off",
-            "shared_buffers=16MB",
-            "dynamic_shared_memory_type=mmap",
-        ] {
-            launch = launch.args(["-c", setting]);
-        }
-        Ok(Self(server::start(pod, launch, POSTGRES)?))
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        // Its fast shutdown, which takes its shared memory away; it may have ended by itself.
-        let _ = self.0.signal(Signal::INT);
-        let _ = self.0.wait(Duration::from_secs(5));
-    }
+fn start_postgres(pod: &Pod, programs: &Path) -> Result<Program> {
+    let data = server::directory(pod, "postgres")?;
+    output::of(pod.command("chown").arg("nobody").arg(&data))?;
+    let init = as_nobody(pod, &programs.join("initdb")).arg("-D").arg(&data);
+    output::of(init.args(["--no-sync", "--auth=trust", "--username=mesh", "--locale=C.UTF-8"]))?;
+    let everybody = "host all mesh 0.0.0.0/0 trust\nhost all mesh ::/0 trust\n";
+    fs::write(data.join("pg_hba.conf"), everybody)?;
+    let settings = [
+        &format!("port={POSTGRES}"),
+        "listen_addresses=*",
+        "unix_socket_directories=",
+        "fsync=off",
+        "shared_buffers=16MB",
+        // In files of its directory, which goes with the sandbox.
+        "dynamic_shared_memory_type=mmap",
+    ];
+    let postgres = as_nobody(pod, &programs.join("postgres")).arg("-D").arg(&data);
+    let postgres = postgres.args(settings.map(|setting| format!("--{setting}")));
+    server::start(pod, postgres, POSTGRES)
 }
 
 /// A client of the database's in the client's pod.
@@ -164,7 +145,7 @@ fn pgbench_on_postgresql() -> Result<()> {
     require_root!();
     require!(
         postgres_programs().map(drop),
-        harness::require::program("setpriv")
+        harness::require::programs(&["setpriv", "unshare"])
     );
     let programs = postgres_programs().map_err(anyhow::Error::msg)?;
     let [pgbench, psql] = ["pgbench", "psql"].map(|name| programs.join(name));
@@ -173,7 +154,7 @@ fn pgbench_on_postgresql() -> Result<()> {
     let pods = DATABASES.map(|name| shop.backend(name));
     let [one, two] = std::thread::scope(|scope| {
         let programs = programs.as_path();
-        let starts = pods.map(|pod| scope.spawn(move || Database::start(pod, programs)));
+        let starts = pods.map(|pod| scope.spawn(move || start_postgres(pod, programs)));
         starts.map(|start| start.join().expect("a database starts or says why not"))
     });
     let _servers = [one?, two?];
