@@ -7,6 +7,7 @@ pub mod endpoint_slice;
 pub mod invalid;
 pub mod namespace;
 pub mod node;
+pub mod owner;
 pub mod pod;
 pub mod reference;
 pub mod service;

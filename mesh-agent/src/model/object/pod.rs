@@ -7,6 +7,7 @@ use mesh_common::addr::{Addr, Protocol};
 use mesh_common::names::NETNS_ANNOTATION;
 
 use super::invalid::{At, Misfit};
+use super::owner::WorkloadName;
 use super::{Invalid, ObjectRef, Setting, field, setting};
 use crate::model::desired::PodKey;
 
@@ -39,6 +40,8 @@ pub struct Pod {
     pub ports: Vec<NamedPort>,
     /// Path or name of its network namespace, from a manifest.
     pub netns: Option<String>,
+    /// What made it.
+    pub workload: WorkloadName,
     /// When it was created, in seconds since 1970.
     pub created: Option<i64>,
 }
@@ -115,7 +118,7 @@ impl TryFrom<api::Pod> for Pod {
 }
 
 fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
-    let (metadata, spec) = (pod.metadata, pod.spec.unwrap_or_default());
+    let (mut metadata, spec) = (pod.metadata, pod.spec.unwrap_or_default());
     let status = pod.status.unwrap_or_default();
     let object = field::object_name(&metadata);
     field::check_object_name(&object)?;
@@ -123,7 +126,8 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
     let addresses = addresses(&status)?;
     let phase = field::one_of(status.phase.as_deref().unwrap_or_default(), &PHASES, PHASE_NAMES)
         .at(|| "status.phase")?;
-    let labels = metadata.labels.unwrap_or_default();
+    let labels = metadata.labels.take().unwrap_or_default();
+    let workload = WorkloadName::of(&metadata, &labels);
     let uid = metadata.uid.filter(|uid| !uid.is_empty());
     Ok(Pod {
         has_uid: uid.is_some(),
@@ -133,6 +137,7 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
         },
         dataplane: setting::dataplane(&labels),
         labels,
+        workload,
         host_network: spec.host_network.unwrap_or_default(),
         life: match phase {
             Phase::Finished => Life::Ended,
