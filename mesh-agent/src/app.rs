@@ -6,6 +6,7 @@ pub mod engine;
 pub mod lock;
 pub mod mounts;
 pub mod names;
+pub mod pin_lock;
 pub mod publish;
 pub mod readiness;
 pub mod run;

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{
-    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, publish::Publisher, readiness::Readiness,
-    serve, wire::Wire,
+    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, pin_lock::PinLock, publish::Publisher,
+    readiness::Readiness, serve, wire::Wire,
 };
 use crate::{
     datapath::{
@@ -48,6 +48,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let missing = privilege::missing().context("asking for the capabilities of this process")?;
     anyhow::ensure!(missing.is_empty(), "missing capabilities: {}", missing.join(", "));
     let run_dir = RunDir::take(&args.place.run_dir)?;
+    let pins = Pins::new(&args.place.bpffs);
+    pins.create()?;
+    let _ours = PinLock::take(&pins.top())?;
     let readiness = Readiness::default();
     readiness.block("programs", "not attached yet");
     readiness.block("manifests", "not read yet");
@@ -57,7 +60,6 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let node = args.node_name.clone().map_or_else(host_name, Ok)?;
     let cgroup = args.cgroup.clone().map_or_else(mounts::cgroup2, Ok)?;
     let cgroup = Cgroup::open(&cgroup)?;
-    let pins = Pins::new(&args.place.bpffs);
     let sizes: MapSizes = args.map_sizes.iter().cloned().collect();
     let mut ebpf = loader::load(&pins, &sizes)?;
     let tables = Tables::open(&pins)?;
@@ -222,11 +224,20 @@ fn host_name() -> anyhow::Result<String> {
 /// # Errors
 /// Where an agent still runs, or something can't be removed.
 pub fn cleanup(place: &super::config::Place) -> anyhow::Result<Vec<PathBuf>> {
-    if !place.run_dir.exists() {
-        return Ok(Pins::new(&place.bpffs).remove_all()?);
+    let pins = Pins::new(&place.bpffs);
+    let run_dir = place
+        .run_dir
+        .exists()
+        .then(|| RunDir::take(&place.run_dir))
+        .transpose()?;
+    let _ours = pins
+        .top()
+        .exists()
+        .then(|| PinLock::take(&pins.top()))
+        .transpose()?;
+    let mut removed = pins.remove_all()?;
+    if let Some(run_dir) = run_dir {
+        removed.extend(run_dir.remove()?);
     }
-    let run_dir = RunDir::take(&place.run_dir)?;
-    let mut removed = Pins::new(&place.bpffs).remove_all()?;
-    removed.extend(run_dir.remove()?);
     Ok(removed)
 }

@@ -63,6 +63,12 @@ impl Pins {
         &self.root
     }
 
+    /// The directory of all ABI versions.
+    #[must_use]
+    pub fn top(&self) -> PathBuf {
+        self.mount.join(names::path::PIN_ROOT)
+    }
+
     /// Path of a map's pin.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
@@ -147,9 +153,8 @@ impl Pins {
     /// # Errors
     /// The first path that can't be removed, with the reason.
     pub fn remove_all(&self) -> Result<Vec<PathBuf>, PinError> {
-        let top = self.mount.join(names::path::PIN_ROOT);
         let mut removed = Vec::new();
-        remove_tree(&top, &mut removed)?;
+        remove_tree(&self.top(), &mut removed)?;
         Ok(removed)
     }
 }
