@@ -9,7 +9,7 @@ use std::{
 use super::{engine::Engine, lock::RunDir, names::Names, wire::Wire};
 use crate::model::desired::PodKey;
 use crate::telemetry::{
-    names::{Directory, Interface, Pod, Service},
+    names::{Directory, Interface, Pod, Service, Shared, Workload},
     task::Telemetry,
 };
 
@@ -62,25 +62,23 @@ impl Publisher {
 
 /// The names for telemetry.
 fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
+    let mut objects = Shared::default();
     let services = engine.ledger().services().map(|(id, name, key, _)| {
-        let (namespace, name) = (name.namespace.clone(), name.name.clone());
-        (
-            id,
-            Service {
-                namespace,
-                name,
-                port: key.port,
-            },
-        )
+        let name = objects.share(name.clone());
+        (id, Service { name, port: key.port })
     });
+    let services = services.collect();
     let ends: BTreeMap<&PodKey, u32> = wire
         .into_iter()
         .flat_map(Wire::ends)
         .map(|(&ifindex, key)| (key, ifindex))
         .collect();
+    let mut workloads = Shared::default();
     let (mut pods, mut interfaces) = (HashMap::new(), HashMap::new());
     for (id, key) in engine.ledger().workloads() {
-        pods.insert(id, Pod::of(key, engine.cluster().pod(key)));
+        let workload = workloads.share(Workload::of(key, engine.cluster().pod(key)));
+        let name = key.object.name.as_str().into();
+        pods.insert(id, Pod { name, workload });
         let netns = engine.assignment().cookies.get(key).copied();
         if let (Some(&ifindex), Some(netns)) = (ends.get(key), netns) {
             interfaces.insert(ifindex, Interface { pod: id, netns });
@@ -88,7 +86,7 @@ fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
     }
     Directory {
         pods,
-        services: services.collect(),
+        services,
         interfaces,
     }
 }

@@ -41,18 +41,18 @@ impl Readings {
         })
     }
 
-    /// The node-wide counters.
+    /// The node-wide counters, with their names for users.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, TableError> {
+    pub fn counters(&self) -> Result<Vec<(Counter, &'static str, u64)>, TableError> {
         let sum = |(counter, name)| {
             let values = self.counters.get(&(counter as u32), 0);
             let values = values.map_err(|source| TableError {
                 map: map::COUNTERS,
                 source,
             })?;
-            Ok((name, values.iter().copied().fold(0, u64::wrapping_add)))
+            Ok((counter, name, values.iter().copied().fold(0, u64::wrapping_add)))
         };
         Counter::ALL.into_iter().map(sum).collect()
     }

@@ -6,11 +6,16 @@ use mesh_common::{
     addr::{Addr, Port, Protocol, socket_addr},
     decide::tcp::{self, End},
     flow::{EventKind, FlowEvent},
-    sock::{SockState, flag},
+    sock::flag,
 };
 use serde::{Deserialize, Serialize};
 
-use super::names::Directory;
+use super::{names::Directory, udp::UdpEvent};
+
+/// What a socket told: [`FlowRecord::observed_by`].
+pub const SOCKET: &str = "socket";
+/// What packets at the pod's interface told.
+pub const PACKETS: &str = "packets";
 
 /// What happened to a flow.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -18,12 +23,15 @@ use super::names::Directory;
 pub struct FlowRecord {
     /// When, as RFC 3339 with milliseconds, UTC.
     pub time: String,
-    /// `opened`, `closed` or `refused`.
+    /// `opened`, `closed` or `refused`. A UDP flow opens with its first datagram and closes when it is idle.
     pub event: String,
     /// How it ended, or why it was refused; empty for `opened`.
     pub reason: String,
     /// `TCP` or `UDP`.
     pub protocol: String,
+    /// Who told: `socket`, or `packets` at the pod's interface, which do not say what was dialled nor, for sure,
+    /// who asked.
+    pub observed_by: String,
     /// Whose socket this is: `source` or `destination` (Istio's word for it).
     pub reporter: String,
     /// Who connected.
@@ -36,21 +44,25 @@ pub struct FlowRecord {
     /// The service that was dialled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
-    /// Bytes the reporter's application sent and the peer acknowledged.
+    /// Bytes the reporter's application sent: over TCP those that the peer acknowledged.
     pub bytes_sent: u64,
-    /// Bytes received in order.
+    /// Bytes received: over TCP those in order.
     pub bytes_received: u64,
     /// Segments sent.
     pub segments_sent: u32,
     /// Segments received.
     pub segments_received: u32,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
     /// Segments sent again.
     pub retransmits: u32,
     /// Smoothed round-trip time in microseconds; 0 where none was measured.
     pub rtt_micros: u32,
-    /// From the wish to connect to now, in microseconds.
+    /// From the wish to connect to now, in microseconds; of a UDP flow, from its first datagram to its last.
     pub duration_micros: u64,
-    /// Cookie of the socket.
+    /// Cookie of the socket; 0 where no socket told.
     pub cookie: u64,
 }
 
@@ -65,7 +77,8 @@ pub struct Peer {
     /// Address and port; the port may be 0 where none was chosen yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// How the name was learned: `cookie` (the kernel vouches for the socket's namespace) or `address`.
+    /// How the name was learned: `cookie` (the kernel vouches for the socket's namespace), `interface` (it
+    /// vouches for where the packets passed) or `address`.
     pub attested_by: String,
 }
 
@@ -98,16 +111,13 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
     let accepted = sock.flags & flag::PASSIVE != 0;
     let (source, destination) = if accepted { (theirs, ours) } else { (ours, theirs) };
     let asked = known(sock.asked_addr, sock.asked_port);
-    let service = names.services.get(&sock.service).map(|service| ServiceRef {
-        namespace: service.namespace.clone(),
-        name: service.name.clone(),
-        port: service.port,
-    });
+    let service = service(names, sock.service);
     Some(FlowRecord {
         time,
         event: name.to_owned(),
         reason: reason.to_owned(),
         protocol: protocol.name().to_owned(),
+        observed_by: SOCKET.to_owned(),
         reporter: if accepted { "destination" } else { "source" }.to_owned(),
         dialled: asked.filter(|asked| Some(*asked) != destination.address),
         source,
@@ -117,25 +127,79 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         bytes_received: tcp::bytes_received(sock, &event.tcp),
         segments_sent: event.tcp.segs_out,
         segments_received: event.tcp.segs_in,
+        datagrams_sent: 0,
+        datagrams_received: 0,
         retransmits: event.tcp.retransmits,
         rtt_micros: event.tcp.srtt_us8 / 8,
-        duration_micros: duration(sock, event.at_ns),
+        duration_micros: between(sock.opened_ns, event.at_ns),
         cookie: sock.cookie,
     })
 }
 
-fn duration(sock: &SockState, at_ns: u64) -> u64 {
-    if sock.opened_ns == 0 {
+/// Makes a record of what packets told. `time` is when it happened.
+#[must_use]
+pub fn udp_record(event: &UdpEvent, time: String, names: &Directory) -> FlowRecord {
+    let UdpEvent {
+        over,
+        key,
+        parties,
+        traffic,
+        ..
+    } = event;
+    let ours = peer(names, parties.pod, key.local, key.local_port, "interface");
+    let theirs = peer(names, parties.peer, key.remote, key.remote_port, "address");
+    let (reporter, source, destination) = if parties.client {
+        ("source", ours, theirs)
+    } else {
+        ("destination", theirs, ours)
+    };
+    let (event, reason) = if *over { ("closed", "idle") } else { ("opened", "") };
+    FlowRecord {
+        time,
+        event: event.to_owned(),
+        reason: reason.to_owned(),
+        protocol: Protocol::Udp.name().to_owned(),
+        observed_by: PACKETS.to_owned(),
+        reporter: reporter.to_owned(),
+        source,
+        destination,
+        dialled: None,
+        service: service(names, parties.service),
+        bytes_sent: traffic.sent_bytes,
+        bytes_received: traffic.received_bytes,
+        segments_sent: 0,
+        segments_received: 0,
+        datagrams_sent: traffic.sent_datagrams,
+        datagrams_received: traffic.received_datagrams,
+        retransmits: 0,
+        rtt_micros: 0,
+        duration_micros: between(traffic.first_ns, traffic.last_ns),
+        cookie: 0,
+    }
+}
+
+fn service(names: &Directory, id: u32) -> Option<ServiceRef> {
+    let service = names.services.get(&id)?;
+    Some(ServiceRef {
+        namespace: service.name.namespace.clone(),
+        name: service.name.name.clone(),
+        port: service.port,
+    })
+}
+
+/// Microseconds from one time to another; 0 where the first is not known.
+fn between(from_ns: u64, to_ns: u64) -> u64 {
+    if from_ns == 0 {
         return 0;
     }
-    u64::try_from(Duration::from_nanos(at_ns.saturating_sub(sock.opened_ns)).as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(Duration::from_nanos(to_ns.saturating_sub(from_ns)).as_micros()).unwrap_or(u64::MAX)
 }
 
 fn peer(names: &Directory, workload: u32, addr: Addr, port: Port, attested_by: &str) -> Peer {
     let pod = names.pods.get(&workload);
     Peer {
-        namespace: pod.map(|pod| pod.namespace.clone()).unwrap_or_default(),
-        pod: pod.map(|pod| pod.pod.clone()).unwrap_or_default(),
+        namespace: pod.map(|pod| pod.workload.namespace.clone()).unwrap_or_default(),
+        pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
         address: known(addr, port),
         attested_by: if pod.is_some() {
             attested_by.to_owned()
@@ -152,26 +216,38 @@ fn known(addr: Addr, port: Port) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, sync::Arc};
 
-    use mesh_common::{decide::tcp::state, flow::TcpFigures};
+    use mesh_common::{
+        decide::tcp::state,
+        flow::TcpFigures,
+        packet::{UdpKey, UdpTraffic},
+        sock::SockState,
+    };
 
     use super::*;
-    use crate::telemetry::names::{Pod, Service};
+    use crate::{
+        model::desired::ObjectName,
+        telemetry::{
+            names::{Pod, Service, Workload},
+            udp::Parties,
+        },
+    };
 
     fn names() -> Directory {
         let pod = |name: &str| Pod {
-            namespace: "shop".into(),
-            pod: name.into(),
-            ..Pod::default()
+            name: name.into(),
+            workload: Arc::new(Workload {
+                namespace: "shop".into(),
+                ..Workload::default()
+            }),
         };
         Directory {
             pods: [(1, pod("client")), (2, pod("web-1"))].into(),
             services: [(
                 7,
                 Service {
-                    namespace: "shop".into(),
-                    name: "web".into(),
+                    name: Arc::new(ObjectName::new("shop", "web")),
                     port: 80,
                 },
             )]
@@ -242,6 +318,53 @@ mod tests {
             ),
             ("address", "cookie")
         );
+    }
+
+    #[test]
+    fn a_udp_flow_is_told_by_its_packets() {
+        let event = |over, client| UdpEvent {
+            over,
+            at_ns: 9,
+            key: UdpKey {
+                local: Ipv4Addr::new(10, 0, 0, 1).into(),
+                remote: Ipv4Addr::new(10, 0, 0, 2).into(),
+                local_port: Port::new(40_000),
+                remote_port: Port::new(5_353),
+                ifindex: 4,
+            },
+            parties: Parties {
+                pod: 1,
+                peer: 2,
+                service: if client { 7 } else { 0 },
+                client,
+            },
+            traffic: UdpTraffic {
+                sent_datagrams: 3,
+                sent_bytes: 120,
+                received_datagrams: 2,
+                received_bytes: 800,
+                first_ns: 1_000_000,
+                last_ns: 3_000_000,
+            },
+        };
+        let closed = udp_record(&event(true, true), "t".into(), &names());
+        assert_eq!(
+            serde_json::to_string(&closed).unwrap(),
+            "{\"time\":\"t\",\"event\":\"closed\",\"reason\":\"idle\",\"protocol\":\"UDP\",\"observedBy\":\"packets\",\
+             \"reporter\":\"source\",\
+             \"source\":{\"namespace\":\"shop\",\"pod\":\"client\",\"address\":\"10.0.0.1:40000\",\"attestedBy\":\"interface\"},\
+             \"destination\":{\"namespace\":\"shop\",\"pod\":\"web-1\",\"address\":\"10.0.0.2:5353\",\"attestedBy\":\"address\"},\
+             \"service\":{\"namespace\":\"shop\",\"name\":\"web\",\"port\":80},\"bytesSent\":120,\"bytesReceived\":800,\
+             \"segmentsSent\":0,\"segmentsReceived\":0,\"datagramsSent\":3,\"datagramsReceived\":2,\"retransmits\":0,\
+             \"rttMicros\":0,\"durationMicros\":2000,\"cookie\":0}"
+        );
+        let opened = udp_record(&event(false, false), "t".into(), &names());
+        assert_eq!((opened.event.as_str(), opened.reason.as_str()), ("opened", ""));
+        assert_eq!(
+            (opened.reporter.as_str(), opened.destination.pod.as_str()),
+            ("destination", "client")
+        );
+        assert_eq!(opened.service, None);
     }
 
     #[test]

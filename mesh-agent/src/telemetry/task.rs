@@ -3,13 +3,13 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use mesh_common::{
     flow::{EventKind, FlowEvent},
-    packet::UdpKey,
+    packet::{UdpKey, UdpTraffic},
 };
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
@@ -22,7 +22,7 @@ use super::{
     flow::{self, FlowRecord},
     metrics::Metrics,
     names::Directory,
-    udp::{Parties, UdpFlows},
+    udp::{self, Parties, UdpEvent, UdpFlows},
 };
 use crate::{
     datapath::{listing, peers::Peers, pins::Pins, readings::Readings, tables::TableError},
@@ -33,6 +33,12 @@ use crate::{
 const DRAIN: Duration = Duration::from_millis(200);
 /// Live connections are read this often when nobody asks for metrics, so that short scrape gaps lose nothing.
 const SAMPLE: Duration = Duration::from_secs(15);
+/// UDP flows are read this often while somebody watches; if that takes long, less often: reading them may take a
+/// twentieth of the time.
+const WATCH: Duration = Duration::from_secs(1);
+const SHARE: u32 = 20;
+/// Series of what is gone are looked for this often.
+const SWEEP: Duration = Duration::from_mins(1);
 /// Records kept for a slow watcher; what it can't take is counted to it as lost.
 const BACKLOG: usize = 8_192;
 /// Records kept for whoever asks what happened before.
@@ -73,6 +79,7 @@ impl Telemetry {
             metrics: Metrics::default(),
             flows: flows.clone(),
             latest: VecDeque::with_capacity(LATEST),
+            udp_not_before: Instant::now(),
             names: names.clone(),
             fill: fill.clone(),
         };
@@ -122,6 +129,28 @@ enum Question {
     Flows(usize, oneshot::Sender<Flows>),
 }
 
+/// Something to tell a watcher of the flows.
+#[derive(Clone, Copy)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are of the large kind, and a box each would cost more than it saves"
+)]
+enum Happened {
+    /// A socket told it.
+    Socket(FlowEvent),
+    /// Packets told it.
+    Packets(UdpEvent),
+}
+
+impl Happened {
+    fn record(&self, clock: &Clock, names: &Directory) -> Option<FlowRecord> {
+        match self {
+            Self::Socket(event) => flow::record(event, clock.rfc3339(event.at_ns), names),
+            Self::Packets(event) => Some(flow::udp_record(event, clock.rfc3339(event.at_ns), names)),
+        }
+    }
+}
+
 struct Task {
     pins: Pins,
     readings: Readings,
@@ -131,7 +160,8 @@ struct Task {
     accounting: Accounting,
     metrics: Metrics,
     flows: broadcast::Sender<Arc<FlowRecord>>,
-    latest: VecDeque<FlowEvent>,
+    latest: VecDeque<Happened>,
+    udp_not_before: Instant,
     names: Arc<ArcSwap<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
 }
@@ -142,6 +172,10 @@ impl Task {
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sample = interval(SAMPLE);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = interval(WATCH);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 question = asked.recv() => match question {
@@ -152,6 +186,7 @@ impl Task {
                     }
                     Some(Question::Flows(count, reply)) => {
                         self.drain();
+                        self.sample_udp();
                         drop(reply.send((self.latest(count), self.flows.subscribe())));
                     }
                     None => return,
@@ -159,6 +194,12 @@ impl Task {
                 () = self.events.filling() => self.drain(),
                 _ = drain.tick() => self.drain(),
                 _ = sample.tick() => self.sample(),
+                _ = watch.tick(), if self.flows.receiver_count() > 0 => {
+                    if Instant::now() >= self.udp_not_before {
+                        self.sample_udp();
+                    }
+                }
+                _ = sweep.tick() => self.metrics.sweep(clock::monotonic(), &self.names.load()),
             }
         }
     }
@@ -182,35 +223,64 @@ impl Task {
         if let Err(error) = self.sample_totals(&names) {
             tracing::warn!(%error, "the kernel's counters can't be read");
         }
+        self.sample_udp();
     }
 
     fn sample_totals(&mut self, names: &Directory) -> Result<(), TableError> {
-        self.metrics.kernel(&self.readings.counters()?);
+        let counters = self.readings.counters()?;
+        let counters: Vec<_> = counters
+            .into_iter()
+            .map(|(counter, _, value)| (counter, value))
+            .collect();
+        self.metrics.kernel(&counters);
         for &(map, entries, capacity) in self.fill.load().iter() {
             self.metrics.map(map, entries, capacity);
         }
-        for (ifindex, totals) in self.readings.packets()? {
-            if let Some(interface) = names.interfaces.get(&ifindex) {
-                self.metrics.packets(interface.pod, &totals, names);
+        self.metrics.packets(&self.readings.packets()?, names);
+        Ok(())
+    }
+
+    fn sample_udp(&mut self) {
+        let (names, started) = (self.names.load_full(), Instant::now());
+        match self.read_udp(&names) {
+            Ok(events) => {
+                let clock = Clock::now();
+                for event in events {
+                    tell(
+                        Happened::Packets(event),
+                        &self.flows,
+                        &mut self.latest,
+                        &clock,
+                        &names,
+                    );
+                }
             }
+            Err(error) => tracing::warn!(%error, "the UDP flows can't be read"),
         }
+        self.udp_not_before = started + started.elapsed() * SHARE;
+    }
+
+    fn read_udp(&mut self, names: &Directory) -> Result<Vec<UdpEvent>, TableError> {
         let reading = self.readings.udp()?;
         let peers = &self.peers;
-        let identify = |key: &UdpKey| {
+        let identify = |key: &UdpKey, traffic: &UdpTraffic| {
             let interface = names.interfaces.get(&key.ifindex).copied().unwrap_or_default();
+            let service = peers.udp_service(interface.netns, key.remote, key.remote_port);
             Parties {
                 pod: interface.pod,
                 peer: peers.workload(key.remote),
-                service: peers.udp_service(interface.netns, key.remote, key.remote_port),
+                service,
+                client: udp::asked(key, traffic, service),
             }
         };
         let metrics = &self.metrics;
         let grown = |parties, growth| metrics.udp(parties, growth, names);
-        for over in self.udp.read(&reading, clock::monotonic(), identify, grown) {
-            self.readings.remove_udp(over)?;
-            self.udp.forget(&over);
+        let events = self.udp.read(&reading, clock::monotonic(), identify, grown);
+        for event in events.iter().filter(|event| event.over) {
+            self.readings.remove_udp(event.key)?;
+            self.udp.forget(&event.key);
         }
-        Ok(())
+        Ok(events)
     }
 
     fn drain(&mut self) {
@@ -228,26 +298,35 @@ impl Task {
             if EventKind::from_number(event.kind) == Some(EventKind::Closed) {
                 count(&event, accounting, metrics, &names);
             }
-            if flows.receiver_count() > 0
-                && let Some(record) = flow::record(&event, clock.rfc3339(event.at_ns), &names)
-            {
-                // The last watcher may have gone meanwhile.
-                let _watchers = flows.send(Arc::new(record));
-            }
-            if latest.len() == LATEST {
-                latest.pop_front();
-            }
-            latest.push_back(event);
+            tell(Happened::Socket(event), flows, latest, &clock, &names);
         });
     }
 
     fn latest(&self, count: usize) -> Vec<FlowRecord> {
         let (names, clock) = (self.names.load(), Clock::now());
         let events = self.latest.iter().skip(self.latest.len().saturating_sub(count));
-        events
-            .filter_map(|event| flow::record(event, clock.rfc3339(event.at_ns), &names))
-            .collect()
+        events.filter_map(|event| event.record(&clock, &names)).collect()
     }
+}
+
+/// Tells the watchers, and keeps it for those who ask later.
+fn tell(
+    event: Happened,
+    flows: &broadcast::Sender<Arc<FlowRecord>>,
+    latest: &mut VecDeque<Happened>,
+    clock: &Clock,
+    names: &Directory,
+) {
+    if flows.receiver_count() > 0
+        && let Some(record) = event.record(clock, names)
+    {
+        // The last watcher may have gone meanwhile.
+        let _watchers = flows.send(Arc::new(record));
+    }
+    if latest.len() == LATEST {
+        latest.pop_front();
+    }
+    latest.push_back(event);
 }
 
 fn count(event: &FlowEvent, accounting: &mut Accounting, metrics: &Metrics, names: &Directory) {

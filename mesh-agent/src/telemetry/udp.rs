@@ -7,6 +7,8 @@ use std::{
 
 use mesh_common::packet::{UdpKey, UdpTraffic};
 
+use super::rise::{of_datagrams, rise};
+
 /// A flow that carried nothing for this long is over (Linux' conntrack gives a UDP stream two minutes, a
 /// single datagram thirty seconds).
 pub const IDLE: Duration = Duration::from_mins(1);
@@ -20,6 +22,41 @@ pub struct Parties {
     pub peer: u32,
     /// Service id that the pod asked for; 0 where it asked for none.
     pub service: u32,
+    /// Whether the pod asked, as far as the packets tell: see [`asked`].
+    pub client: bool,
+}
+
+/// What is told of a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UdpEvent {
+    /// Whether it is over, or else new.
+    pub over: bool,
+    /// When that was seen, in nanoseconds of `CLOCK_MONOTONIC`; of a new flow, its first datagram.
+    pub at_ns: u64,
+    /// The flow.
+    pub key: UdpKey,
+    /// Whose it is.
+    pub parties: Parties,
+    /// What it carried until then.
+    pub traffic: UdpTraffic,
+}
+
+/// Whether a flow is over.
+#[must_use]
+pub fn is_over(traffic: &UdpTraffic, now: Duration) -> bool {
+    now.saturating_sub(Duration::from_nanos(traffic.last_ns)) > IDLE
+}
+
+/// Whether it is the pod that asked. Packets do not say; the pod that asked for a service did, and so did the
+/// one that got no answer yet. Where both have spoken already, the lower port is taken for the server's.
+#[must_use]
+pub const fn asked(key: &UdpKey, traffic: &UdpTraffic, service: u32) -> bool {
+    match (service, traffic.sent_datagrams, traffic.received_datagrams) {
+        (0, 0, _) => false,
+        (0, _, 0) => true,
+        (0, _, _) => key.local_port.get() > key.remote_port.get(),
+        _ => true,
+    }
 }
 
 /// The flows that are known.
@@ -29,33 +66,44 @@ pub struct UdpFlows {
 }
 
 impl UdpFlows {
-    /// Takes a complete reading: calls `grown` with what each flow grew by, and returns the flows that are
-    /// over, which may be removed from the kernel's table.
+    /// Takes a complete reading: calls `grown` with what each flow grew by (datagrams and bytes sent, datagrams
+    /// and bytes received), and returns the flows that are new, and those that are over, which may be removed
+    /// from the kernel's table.
     pub fn read(
         &mut self,
         flows: &[(UdpKey, UdpTraffic)],
         now: Duration,
-        identify: impl Fn(&UdpKey) -> Parties,
-        mut grown: impl FnMut(Parties, UdpTraffic),
-    ) -> Vec<UdpKey> {
-        let mut over = Vec::new();
+        identify: impl Fn(&UdpKey, &UdpTraffic) -> Parties,
+        mut grown: impl FnMut(Parties, [u64; 4]),
+    ) -> Vec<UdpEvent> {
+        let mut events = Vec::new();
         for (key, total) in flows {
-            let (parties, before) = self
-                .known
-                .entry(*key)
-                .or_insert_with(|| (identify(key), UdpTraffic::default()));
-            let growth = minus(*total, *before);
-            if growth != UdpTraffic::default() {
+            let mut tell = |over, at_ns, parties| {
+                events.push(UdpEvent {
+                    over,
+                    at_ns,
+                    key: *key,
+                    parties,
+                    traffic: *total,
+                });
+            };
+            let (parties, before) = self.known.entry(*key).or_insert_with(|| {
+                let parties = identify(key, total);
+                tell(false, total.first_ns, parties);
+                (parties, UdpTraffic::default())
+            });
+            let growth = rise(of_datagrams(before), of_datagrams(total));
+            if growth != [0; 4] {
                 grown(*parties, growth);
             }
             *before = *total;
-            if now.saturating_sub(Duration::from_nanos(total.last_ns)) > IDLE {
-                over.push(*key);
+            if is_over(total, now) {
+                tell(true, u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), *parties);
             }
         }
         let present: HashSet<&UdpKey> = flows.iter().map(|(key, _)| key).collect();
         self.known.retain(|key, _| present.contains(key));
-        over
+        events
     }
 }
 
@@ -63,18 +111,6 @@ impl UdpFlows {
     /// A flow was removed from the kernel's table: should it come back, it starts from nothing.
     pub fn forget(&mut self, key: &UdpKey) {
         self.known.remove(key);
-    }
-}
-
-/// What was added; times are left out.
-fn minus(total: UdpTraffic, before: UdpTraffic) -> UdpTraffic {
-    UdpTraffic {
-        sent_datagrams: total.sent_datagrams.saturating_sub(before.sent_datagrams),
-        sent_bytes: total.sent_bytes.saturating_sub(before.sent_bytes),
-        received_datagrams: total.received_datagrams.saturating_sub(before.received_datagrams),
-        received_bytes: total.received_bytes.saturating_sub(before.received_bytes),
-        first_ns: 0,
-        last_ns: 0,
     }
 }
 
@@ -99,6 +135,7 @@ mod tests {
         UdpTraffic {
             sent_datagrams: sent,
             sent_bytes: sent * 10,
+            first_ns: 99_000_000_000,
             last_ns,
             ..UdpTraffic::default()
         }
@@ -113,14 +150,38 @@ mod tests {
             flows.read(
                 &reading,
                 Duration::from_secs(now),
-                |_| Parties::default(),
-                |_, growth| total += growth.sent_bytes,
+                |_, _| Parties::default(),
+                |_, [_, sent_bytes, ..]| total += sent_bytes,
             )
         };
-        assert_eq!(read(3, 101), []);
+        let event = |over, at_ns, sent| UdpEvent {
+            over,
+            at_ns,
+            key: key(1),
+            parties: Parties::default(),
+            traffic: traffic(sent, Duration::from_secs(100)),
+        };
+        assert_eq!(read(3, 101), [event(false, 99_000_000_000, 3)]);
         assert_eq!(read(5, 159), []);
-        assert_eq!(read(5, 161), [key(1)]);
+        assert_eq!(read(5, 161), [event(true, 161_000_000_000, 5)]);
         assert_eq!(total, 50);
+    }
+
+    #[test]
+    fn a_flow_that_was_made_anew_counts_from_nothing() {
+        let mut flows = UdpFlows::default();
+        let mut total = 0;
+        for sent in [9, 2, 3] {
+            let reading = [(key(1), traffic(sent, Duration::from_secs(1)))];
+            let now = Duration::from_secs(2);
+            let _events = flows.read(
+                &reading,
+                now,
+                |_, _| Parties::default(),
+                |_, [sent, ..]| total += sent,
+            );
+        }
+        assert_eq!(total, 12);
     }
 
     #[test]
@@ -128,12 +189,32 @@ mod tests {
         let mut flows = UdpFlows::default();
         let now = Duration::from_secs(1);
         for pod in [1, 2] {
-            let identify = |_: &UdpKey| Parties {
+            let identify = |_: &UdpKey, _: &UdpTraffic| Parties {
                 pod,
                 ..Parties::default()
             };
             let reading = [(key(1), traffic(u64::from(pod), now))];
-            flows.read(&reading, now, identify, |parties, _| assert_eq!(parties.pod, 1));
+            let _events = flows.read(&reading, now, identify, |parties, _| assert_eq!(parties.pod, 1));
+        }
+    }
+
+    #[test]
+    fn who_asked_is_told_by_service_silence_or_port() {
+        let carried = |sent, received| UdpTraffic {
+            sent_datagrams: sent,
+            received_datagrams: received,
+            ..UdpTraffic::default()
+        };
+        for (local_port, service, sent, received, expected) in [
+            (40_000, 0, 1, 1, true),
+            (7, 0, 1, 1, false),
+            (7, 0, 1, 0, true),
+            (40_000, 0, 0, 1, false),
+            (7, 9, 1, 1, true),
+            (53, 0, 1, 1, false),
+        ] {
+            let found = asked(&key(local_port), &carried(sent, received), service);
+            assert_eq!(found, expected, "{local_port} {service} {sent} {received}");
         }
     }
 }

@@ -112,22 +112,20 @@ fn configured(config: Config) -> Check {
 
 fn hooks(node: &Node, held: &Held) -> Check {
     const NAME: &str = "programs are attached";
-    let cgroup = match node::cgroup(&held.names) {
-        Ok(cgroup) => cgroup,
+    let place = match node::cgroup(&held.names, &node.pins) {
+        Ok(place) => place,
         Err(error) => return Check::bad(NAME, error, "mount cgroup2 and restart the agent"),
     };
-    let missing = verify::not_attached(&node.pins, &cgroup);
+    let missing = verify::not_attached(&node.pins, &place.cgroup);
     if missing.is_empty() {
-        return Check::good(
-            NAME,
-            format_args!("{} at {}", HOOKS.len(), cgroup.path().display()),
-        );
+        return Check::good(NAME, format_args!("{} at {place}", HOOKS.len()));
     }
     let lines: Vec<String> = missing
         .iter()
         .map(|hook| format!("{}: {}", hook.program, hook.why))
         .collect();
-    Check::bad(NAME, lines.join("; "), "restart the agent, which attaches them")
+    let why = format!("at {place}: {}", lines.join("; "));
+    Check::bad(NAME, why, "restart the agent, which attaches them")
 }
 
 fn room(maps: &[MapRow]) -> Check {

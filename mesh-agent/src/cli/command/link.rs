@@ -71,8 +71,9 @@ impl Item for LinkRow {
 
 /// `link list`.
 pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
-    let cgroup = node::cgroup(&node.names()).ok();
-    output::list(&rows(&node.pins, cgroup.as_ref())?, format)
+    let place = node::cgroup(&node.names(), &node.pins).ok();
+    let cgroup = place.as_ref().map(|place| &place.cgroup);
+    output::list(&rows(&node.pins, cgroup)?, format)
 }
 
 /// Every link that is pinned, also those of which this version knows nothing.
@@ -117,8 +118,9 @@ fn row(name: &str, info: &FdInfo, effective: Option<bool>) -> LinkRow {
 }
 
 /// Names of `enum bpf_attach_type` as bpftool writes them.
-fn attach_type(number: &str) -> String {
-    let name = match number {
+fn attach_type(text: &str) -> String {
+    // Some kinds of link have a word of their own behind the number: `46 (ingress)`.
+    let name = match text.split_whitespace().next().unwrap_or_default() {
         "3" => "cgroup_sock_ops",
         "10" => "cgroup_inet4_connect",
         "11" => "cgroup_inet6_connect",
@@ -131,7 +133,7 @@ fn attach_type(number: &str) -> String {
         "30" => "cgroup_inet6_getpeername",
         "46" => "tcx_ingress",
         "47" => "tcx_egress",
-        other => other,
+        _ => text,
     };
     name.to_owned()
 }
@@ -151,20 +153,28 @@ mod tests {
                 &FdInfo::parse("link_type:\titer\nlink_id:\t9\nprog_id:\t60\nmap_id:\t7\n"),
                 None,
             ),
+            row(
+                "mesh_to_pod_7",
+                &FdInfo::parse(
+                    "link_type:\ttcx\nlink_id:\t12\nprog_id:\t61\nifindex:\t7\nattach_type:\t47 (egress)\n",
+                ),
+                None,
+            ),
             row("odd", &FdInfo::default(), None),
         ];
         assert_eq!(
             output::list(&rows, Format::Table).unwrap(),
             "\
-NAME            ID   PROGRAM   KIND      ATTACH                 TARGET     EFFECTIVE
-mesh_connect4    4        51   cgroup    cgroup_inet4_connect   cgroup 1   yes
-mesh_list        9        60   iter      -                      map 7      -
-odd              -         -   unknown   -                      -          -
+NAME            ID   PROGRAM   KIND      ATTACH                 TARGET      EFFECTIVE
+mesh_connect4    4        51   cgroup    cgroup_inet4_connect   cgroup 1    yes
+mesh_list        9        60   iter      -                      map 7       -
+mesh_to_pod_7   12        61   tcx       tcx_egress             ifindex 7   -
+odd              -         -   unknown   -                      -           -
 "
         );
         assert_eq!(
             output::list(&rows, Format::Name).unwrap(),
-            "link/mesh_connect4\nlink/mesh_list\nlink/odd\n"
+            "link/mesh_connect4\nlink/mesh_list\nlink/mesh_to_pod_7\nlink/odd\n"
         );
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         args::Format,
         failure::Failure,
         held::Held,
-        node::{self, Node},
+        node::{self, Known, Node, Place},
         output::{self, Detail, number, or_dash, table, text, unit},
     },
     datapath::{
@@ -32,6 +32,9 @@ struct Status {
     #[serde(skip_serializing_if = "String::is_empty")]
     node: String,
     cgroup: String,
+    /// `None` where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_known: Option<Known>,
     agent: AgentState,
     disabled: bool,
     generation: u64,
@@ -85,18 +88,23 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
     let readings = node.readings()?;
     let held = node.held_in(&tables)?;
     let failed = |error| node.unreadable(&error);
-    let (place, hooks) = hooks(node, &held);
+    let counters = readings.counters().map_err(failed)?;
+    let (cgroup, cgroup_known, hooks) = hooks(node, &held);
     let status = Status {
         healthy: false,
         node: held.names.node.clone(),
-        cgroup: place,
+        cgroup,
+        cgroup_known,
         agent: agent(node.agent.status()),
         hooks,
         pods: held.pods.len(),
         services: held.services.len(),
         backends: held.backends.len(),
         maps: fill(&map::rows(&node.pins, &held, &readings)),
-        counters: readings.counters().map_err(failed)?.into_iter().collect(),
+        counters: counters
+            .into_iter()
+            .map(|(_, name, value)| (name, value))
+            .collect(),
         ..Status::configured(tables.config().map_err(failed)?)
     };
     let status = Status {
@@ -107,20 +115,24 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
 }
 
 /// Where the programs should run, and which do.
-fn hooks(node: &Node, held: &Held) -> (String, Vec<HookState>) {
-    let missing: Result<(String, Vec<NotAttached>), LinkError> = node::cgroup(&held.names).map(|cgroup| {
-        let place = cgroup.path().display().to_string();
-        (place, verify::not_attached(&node.pins, &cgroup))
-    });
+fn hooks(node: &Node, held: &Held) -> (String, Option<Known>, Vec<HookState>) {
+    let missing: Result<(Place, Vec<NotAttached>), LinkError> =
+        node::cgroup(&held.names, &node.pins).map(|place| {
+            let missing = verify::not_attached(&node.pins, &place.cgroup);
+            (place, missing)
+        });
     match missing {
-        Ok((place, missing)) => (place, hook_states(&missing)),
+        Ok((place, missing)) => {
+            let path = place.cgroup.path().display().to_string();
+            (path, Some(place.known), hook_states(&missing))
+        }
         Err(error) => {
             let why = error.to_string();
             let all = HOOKS.map(|hook| NotAttached {
                 program: hook.program,
                 why: why.clone(),
             });
-            (held.names.cgroup.display().to_string(), hook_states(&all))
+            (held.names.cgroup.display().to_string(), None, hook_states(&all))
         }
     }
 }
@@ -179,6 +191,7 @@ impl Status {
             healthy: false,
             node: String::new(),
             cgroup: String::new(),
+            cgroup_known: None,
             agent: AgentState::default(),
             disabled: config.flags & flag::DISABLED != 0,
             generation: config.generation,
@@ -223,7 +236,10 @@ impl Detail for Status {
             ("Node", or_dash(Some(&self.node).filter(|node| !node.is_empty()))),
             ("Agent", self.agent.text()),
             ("Ready", self.ready()),
-            ("Cgroup", self.cgroup.clone()),
+            (
+                "Cgroup",
+                self.cgroup.clone() + self.cgroup_known.map_or("", Known::remark),
+            ),
             ("Hooks", format!("{attached} of {} attached", self.hooks.len())),
             ("Pods", format!("{} enrolled", self.pods)),
             ("Services", format!("{} ports", self.services)),

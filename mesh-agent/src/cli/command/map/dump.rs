@@ -87,12 +87,12 @@ fn read(node: &Node, held: &Held, name: &str) -> Result<Result<Vec<Entry>, Table
         map::PACKETS => totals.packets().map(|all| shown(all, packets)),
         map::UDP_TRAFFIC => totals.udp().map(|all| shown(all, |k, v| udp_traffic(held, k, v))),
         _ => totals.counters().map(|all| {
-            let counter = |(name, count)| Entry {
+            let counter = |(_, name, count)| Entry {
                 key: Fields::default().text("counter", name),
                 value: Fields::default().number("count", count),
             };
             all.into_iter()
-                .filter(|(_, count)| *count > 0)
+                .filter(|(_, _, count)| *count > 0)
                 .map(counter)
                 .collect()
         }),

@@ -4,6 +4,7 @@ fn status(agent: AgentState, missing: &[NotAttached]) -> Status {
     let status = Status {
         node: "node-1".into(),
         cgroup: "/sys/fs/cgroup".into(),
+        cgroup_known: Some(Known::Noted),
         agent,
         hooks: hook_states(missing),
         pods: 2,
@@ -102,6 +103,21 @@ fn what_is_wrong_is_listed() {
 }
 
 #[test]
+fn a_cgroup_that_is_not_noted_is_remarked_on() {
+    let status = Status {
+        cgroup_known: Some(Known::Assumed),
+        ..status(running(&[]), &[])
+    };
+    let text = status.text();
+    assert!(
+        text.contains("Cgroup:      /sys/fs/cgroup (assumed: the agent left neither a note nor a link)\n"),
+        "{text}"
+    );
+    let json = output::one(&status, Format::Json).unwrap();
+    assert!(json.contains("\"cgroupKnown\": \"assumed\""), "{json}");
+}
+
+#[test]
 fn the_kill_switch_is_not_well() {
     let status = Status {
         disabled: true,
@@ -123,6 +139,7 @@ fn as_json() {
   "healthy": true,
   "node": "node-1",
   "cgroup": "/sys/fs/cgroup",
+  "cgroupKnown": "noted",
   "agent": {
     "running": true,
     "ready": true,

@@ -1,0 +1,247 @@
+use std::sync::Arc;
+
+use mesh_common::packet::PacketCount;
+
+use super::*;
+use crate::{
+    model::desired::ObjectName,
+    telemetry::names::{Interface, Pod, Service, Workload},
+};
+
+/// `shop/web-0` (workload 1, interface 7) and `shop/db-0` (workload 2); service 9 is `shop/web`.
+fn names() -> Directory {
+    let pod = |name: &str, workload: &str| Pod {
+        name: name.into(),
+        workload: Arc::new(Workload {
+            namespace: "shop".into(),
+            name: workload.into(),
+            app: "a".into(),
+            version: "v1".into(),
+            canonical_service: "c".into(),
+            canonical_revision: "r".into(),
+        }),
+    };
+    let service = Service {
+        name: Arc::new(ObjectName::new("shop", "web")),
+        port: 80,
+    };
+    Directory {
+        pods: [(1, pod("web-0", "web")), (2, pod("db-0", "db"))].into(),
+        services: [(9, service)].into(),
+        interfaces: [(7, Interface { pod: 1, netns: 4 })].into(),
+    }
+}
+
+fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
+    let text = metrics.render();
+    let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+    let mut lines: Vec<String> = lines.map(ToOwned::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn tcp_series_have_istios_names_and_labels() {
+    let metrics = Metrics::default();
+    let sock = SockState {
+        pod: 1,
+        peer: 2,
+        service: 9,
+        ..SockState::default()
+    };
+    let growth = Growth {
+        first: true,
+        sent: 3,
+        received: 4,
+    };
+    metrics.grown(&sock, growth, &names());
+    metrics.closed(&sock, &names());
+    let labels = "{reporter=\"source\",source_workload=\"web\",source_workload_namespace=\"shop\",\
+        source_principal=\"unknown\",source_app=\"a\",source_version=\"v1\",source_canonical_service=\"c\",\
+        source_canonical_revision=\"r\",destination_workload=\"db\",destination_workload_namespace=\"shop\",\
+        destination_principal=\"unknown\",destination_app=\"a\",destination_version=\"v1\",\
+        destination_canonical_service=\"c\",destination_canonical_revision=\"r\",\
+        destination_service=\"web.shop.svc.cluster.local\",destination_service_name=\"web\",\
+        destination_service_namespace=\"shop\",request_protocol=\"tcp\",response_flags=\"-\",\
+        connection_security_policy=\"none\"}";
+    for (name, value) in [
+        ("istio_tcp_connections_opened_total", 1),
+        ("istio_tcp_connections_closed_total", 1),
+        ("mesh_tcp_connections_failed_total", 0),
+        ("istio_tcp_sent_bytes_total", 4),
+        ("istio_tcp_received_bytes_total", 3),
+    ] {
+        assert_eq!(lines(&metrics, name), [format!("{name}{labels} {value}")]);
+    }
+    let accepted = SockState {
+        flags: flag::PASSIVE,
+        peer: 77,
+        service: 0,
+        ..sock
+    };
+    metrics.failed(&accepted, &names());
+    let failed = lines(&metrics, "mesh_tcp_connections_failed_total").remove(0);
+    assert!(
+        failed.contains(
+            "reporter=\"destination\",source_workload=\"unknown\",source_workload_namespace=\"unknown\""
+        ) && failed.contains("destination_workload=\"web\"")
+            && failed.contains("destination_service=\"unknown\",destination_service_name=\"unknown\""),
+        "{failed}"
+    );
+}
+
+fn packets(sent: u64) -> PacketTotals {
+    PacketTotals {
+        tcp: PacketCount {
+            sent_packets: sent,
+            sent_bytes: sent * 100,
+            ..PacketCount::default()
+        },
+        ..PacketTotals::default()
+    }
+}
+
+/// TCP packets the pod sent.
+fn sent(metrics: &Metrics) -> Vec<String> {
+    let lines = lines(metrics, "mesh_packets_total").into_iter();
+    lines
+        .filter(|line| line.contains("\"tcp\",direction=\"sent\""))
+        .collect()
+}
+
+#[test]
+fn packets_count_on_when_an_interface_is_made_anew() {
+    let mut metrics = Metrics::default();
+    let value = |count: u64| {
+        [format!(
+            "mesh_packets_total{{namespace=\"shop\",pod=\"web-0\",protocol=\"tcp\",direction=\"sent\"}} {count}"
+        )]
+    };
+    metrics.packets(&[(7, packets(100))], &names());
+    metrics.packets(&[(7, packets(100))], &names());
+    assert_eq!(sent(&metrics), value(100));
+    // Again under the same index, and then under another.
+    metrics.packets(&[(7, packets(5))], &names());
+    assert_eq!(sent(&metrics), value(105));
+    let moved = Directory {
+        interfaces: [(8, Interface { pod: 1, netns: 4 })].into(),
+        ..names()
+    };
+    metrics.packets(&[(8, packets(3))], &moved);
+    metrics.packets(&[(8, packets(4))], &moved);
+    assert_eq!(sent(&metrics), value(109));
+    metrics.packets(&[(7, packets(2))], &names());
+    assert_eq!(
+        sent(&metrics),
+        value(111),
+        "an index that was gone starts from nothing"
+    );
+}
+
+#[test]
+fn packets_of_a_pod_that_is_not_known_yet_are_told_once_it_is() {
+    let mut metrics = Metrics::default();
+    metrics.packets(&[(7, packets(9))], &Directory::default());
+    assert_eq!(sent(&metrics), [""; 0]);
+    metrics.packets(&[(7, packets(10))], &names());
+    assert!(sent(&metrics)[0].ends_with(" 10"));
+}
+
+#[test]
+fn an_interface_that_goes_to_another_pod_brings_it_nothing() {
+    let mut metrics = Metrics::default();
+    metrics.packets(&[(7, packets(100))], &names());
+    let passed_on = Directory {
+        interfaces: [(7, Interface { pod: 2, netns: 5 })].into(),
+        ..names()
+    };
+    metrics.packets(&[(7, packets(6))], &passed_on);
+    let sent = sent(&metrics);
+    assert!(
+        sent[0].contains("pod=\"db-0\"") && sent[0].ends_with(" 6"),
+        "{sent:?}"
+    );
+    assert!(
+        sent[1].contains("pod=\"web-0\"") && sent[1].ends_with(" 100"),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn every_kernel_counter_is_told_by_its_kind() {
+    let mut metrics = Metrics::default();
+    let reading =
+        |extra: u64| KernelCounter::ALL.map(|(counter, _)| (counter, u64::from(counter as u32) + 10 + extra));
+    metrics.kernel(&reading(0));
+    metrics.kernel(&reading(5));
+    let text = metrics.render();
+    for line in [
+        "mesh_verdicts_total{verdict=\"translated\",reason=\"connect\",direction=\"egress\"} 15",
+        "mesh_verdicts_total{verdict=\"refused\",reason=\"no_endpoint\",direction=\"egress\"} 16",
+        "mesh_verdicts_total{verdict=\"translated\",reason=\"datagram\",direction=\"egress\"} 17",
+        "mesh_verdicts_total{verdict=\"refused\",reason=\"datagram_no_endpoint\",direction=\"egress\"} 18",
+        "mesh_verdicts_total{verdict=\"refused\",reason=\"inconsistent\",direction=\"egress\"} 20",
+        "mesh_losses_total{reason=\"storage_full\"} 21",
+        "mesh_events_lost_total 22",
+        "mesh_losses_total{reason=\"traffic_full\"} 23",
+        "mesh_losses_total{reason=\"udp_traffic_full\"} 24",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn churn_leaves_no_series_behind_and_live_ones_keep_their_value() {
+    let mut metrics = Metrics::default();
+    let sock = |pod, peer| SockState {
+        pod,
+        peer,
+        service: 9,
+        ..SockState::default()
+    };
+    let first = Growth {
+        first: true,
+        ..Growth::default()
+    };
+    let parties = Parties {
+        pod: 1,
+        peer: 2,
+        service: 9,
+        client: true,
+    };
+    metrics.packets(&[(7, packets(1))], &names());
+    metrics.udp(parties, [1, 1, 1, 1], &names());
+    metrics.grown(&sock(1, 2), first, &names());
+    metrics.grown(&sock(1, 0), first, &names());
+    let mut without_db = names();
+    without_db.pods.remove(&2);
+    let opened = |metrics: &Metrics| lines(metrics, "istio_tcp_connections_opened_total").len();
+    metrics.sweep(Duration::from_secs(1), &without_db);
+    assert_eq!(
+        (opened(&metrics), lines(&metrics, "mesh_udp_bytes_total").len()),
+        (2, 2)
+    );
+    metrics.sweep(Duration::from_secs(1) + KEEP, &without_db);
+    assert_eq!(
+        (opened(&metrics), lines(&metrics, "mesh_udp_bytes_total").len()),
+        (1, 0)
+    );
+    assert_eq!(sent(&metrics).len(), 1, "the pod that sent them is there");
+    for number in 0..1_000_u64 {
+        let mut names = names();
+        let workload = Workload {
+            namespace: "shop".into(),
+            name: format!("job-{number}"),
+            ..Workload::default()
+        };
+        let pod = Pod {
+            name: format!("job-{number}-x").into(),
+            workload: Arc::new(workload),
+        };
+        names.pods.insert(3, pod);
+        metrics.grown(&sock(1, 3), first, &names);
+        metrics.sweep(KEEP * 2 + Duration::from_secs(number), &names);
+    }
+    // One a second, each gone after a second and kept ten minutes; and the one to nobody known.
+    assert_eq!(opened(&metrics), usize::try_from(KEEP.as_secs()).unwrap() + 2);
+}
