@@ -13,6 +13,7 @@ mod held;
 mod node;
 mod output;
 mod scope;
+pub mod selector;
 
 use std::{env, io::IsTerminal, process::ExitCode};
 

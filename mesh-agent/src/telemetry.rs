@@ -5,5 +5,6 @@ pub mod events;
 pub mod flow;
 pub mod metrics;
 pub mod names;
+pub mod rise;
 pub mod task;
 pub mod udp;

@@ -76,6 +76,7 @@ impl Engine {
     pub fn apply(&mut self, events: Vec<Event>) {
         let mut dirty = Dirty::default();
         for event in events {
+            self.names_version += u64::from(self.cluster.relabels(&event));
             dirty.merge(self.cluster.apply(event));
         }
         if !dirty.pods.is_empty() {

@@ -2,8 +2,9 @@
 //! with or without an agent.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    collections::{BTreeMap, HashMap},
+    fs::{self, File},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -27,7 +28,14 @@ pub struct Names {
     pub services: BTreeMap<u32, ServiceName>,
     /// Workload id to pod.
     pub workloads: BTreeMap<u32, PodName>,
+    /// Sets of labels as `kubectl --show-labels` writes them, each once: the pods of a Deployment have the same.
+    /// Nothing where the agent that wrote this knew of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_sets: Option<Vec<String>>,
 }
+
+/// Labels of an object.
+pub type Labels<'a> = BTreeMap<&'a str, &'a str>;
 
 /// A service port.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +51,9 @@ pub struct ServiceName {
     pub port_name: String,
     /// `TCP` or `UDP`.
     pub protocol: String,
+    /// Its labels, as an index of [`Names::label_sets`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<u32>,
 }
 
 /// A pod.
@@ -56,14 +67,19 @@ pub struct PodName {
     /// Path of the handle of its network namespace, for enrolled pods of this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<PathBuf>,
+    /// Its labels, as an index of [`Names::label_sets`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<u32>,
 }
 
 impl Names {
     /// What the agent knows now.
     #[must_use]
     pub fn of(engine: &Engine, node: &str, cgroup: &Path) -> Self {
+        let mut sets = LabelSets::default();
         let services = engine.ledger().services().map(|(id, name, key, port_name)| {
             let service = ServiceName {
+                labels: sets.add(engine.cluster().service_labels(name)),
                 namespace: name.namespace.clone(),
                 name: name.name.clone(),
                 port: key.port,
@@ -72,12 +88,14 @@ impl Names {
             };
             (id, service)
         });
+        let services = services.collect();
         let workloads = engine.ledger().workloads().map(|(id, pod)| {
             let PodKey { object, .. } = pod;
             let netns = engine.assignment().paths.get(pod).cloned();
             (
                 id,
                 PodName {
+                    labels: sets.add(engine.cluster().pod_labels(pod)),
                     namespace: object.namespace.clone(),
                     name: object.name.clone(),
                     netns,
@@ -87,9 +105,21 @@ impl Names {
         Self {
             node: node.to_owned(),
             cgroup: cgroup.to_path_buf(),
-            services: services.collect(),
+            services,
             workloads: workloads.collect(),
+            label_sets: Some(sets.into_list()),
         }
+    }
+
+    /// The labels of an object that is in it; `None` where they are not known.
+    #[must_use]
+    pub fn labels(&self, set: Option<u32>) -> Option<Labels<'_>> {
+        let sets = self.label_sets.as_ref()?;
+        let Some(set) = set else {
+            return Some(Labels::default());
+        };
+        let pairs = sets.get(set as usize)?.split(',');
+        Some(pairs.filter_map(|pair| pair.split_once('=')).collect())
     }
 
     /// Reads the names an agent left; none where there are none.
@@ -110,8 +140,36 @@ impl Names {
     /// Where the directory can't be written.
     pub fn store(&self, run_dir: &Path) -> io::Result<()> {
         let fresh = run_dir.join("names.json.new");
-        fs::write(&fresh, serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        let mut file = BufWriter::new(File::create(&fresh)?);
+        serde_json::to_writer(&mut file, self)?;
+        file.flush()?;
         fs::rename(&fresh, run_dir.join(FILE))
+    }
+}
+
+/// Sets of labels, each once, by their place in the list.
+#[derive(Default)]
+struct LabelSets(HashMap<String, u32>);
+
+impl LabelSets {
+    /// The place of a set; `None` for the empty one.
+    fn add<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<u32> {
+        let mut text = String::new();
+        for (key, value) in labels {
+            let comma = if text.is_empty() { "" } else { "," };
+            text.extend([comma, key, "=", value]);
+        }
+        if text.is_empty() {
+            return None;
+        }
+        let next = u32::try_from(self.0.len()).ok()?;
+        Some(*self.0.entry(text).or_insert(next))
+    }
+
+    fn into_list(self) -> Vec<String> {
+        let mut sets: Vec<(String, u32)> = self.0.into_iter().collect();
+        sets.sort_unstable_by_key(|&(_, place)| place);
+        sets.into_iter().map(|(text, _)| text).collect()
     }
 }
 
@@ -140,5 +198,28 @@ mod tests {
         assert_eq!(Names::load(dir.path()).unwrap(), names);
         fs::write(dir.path().join(FILE), "{}").unwrap();
         assert_eq!(Names::load(dir.path()).unwrap(), Names::default());
+    }
+
+    #[test]
+    fn labels_are_written_once_for_all_that_have_them() {
+        let mut sets = LabelSets::default();
+        let web = [("app", "web"), ("tier", "")];
+        assert_eq!(sets.add(web.into_iter()), Some(0));
+        assert_eq!(sets.add([("app", "db")].into_iter()), Some(1));
+        assert_eq!(sets.add(web.into_iter()), Some(0));
+        assert_eq!(sets.add([].into_iter()), None);
+        let names = Names {
+            label_sets: Some(sets.into_list()),
+            ..Names::default()
+        };
+        let text = serde_json::to_string(&names).unwrap();
+        assert!(
+            text.ends_with(r#""labelSets":["app=web,tier=","app=db"]}"#),
+            "{text}"
+        );
+        assert_eq!(names.labels(Some(0)), Some(web.into()));
+        assert_eq!(names.labels(None), Some(Labels::new()));
+        assert_eq!(names.labels(Some(7)), None);
+        assert_eq!(Names::default().labels(None), None, "an agent that noted none");
     }
 }

@@ -80,7 +80,7 @@ pub enum Command {
     /// Every pod address of the cluster the kernel knows.
     #[command(subcommand)]
     Workload(WorkloadVerb),
-    /// TCP connections of this node's pods that live now.
+    /// TCP connections and UDP flows of this node's pods that live now.
     #[command(subcommand, visible_alias = "conn")]
     Connection(ConnectionVerb),
     /// The maps of the mesh.
@@ -92,7 +92,7 @@ pub enum Command {
     /// The links that keep the programs attached.
     #[command(subcommand)]
     Link(LinkVerb),
-    /// Connections opened, closed and refused, as it happens.
+    /// Connections and UDP flows opened, closed and refused, as it happens.
     Flows(FlowArgs),
     /// Rates of connections and bytes.
     Top(TopArgs),

@@ -51,17 +51,26 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Diff => return diff::run(&node, output),
         Command::Top(args) => return top::run(&node, &scope, &args, output, style),
         Command::Flows(args) => flows::run(&node, &scope, &args, output).map(|()| String::new()),
-        Command::Service(ServiceVerb::List) => service::list(&node, &scope, output),
+        Command::Service(ServiceVerb::List(list)) => {
+            service::list(&node, &scope.selecting(list.selector), output)
+        }
         Command::Service(ServiceVerb::Show { service }) => service::show(&node, &scope, &service, output),
-        Command::Backend(BackendVerb::List) => backend::list(&node, &scope, output),
+        Command::Backend(BackendVerb::List(list)) => {
+            backend::list(&node, &scope.selecting(list.selector), output)
+        }
         Command::Backend(BackendVerb::Show { backend }) => backend::show(&node, &backend, output),
-        Command::Pod(PodVerb::List) => pod::list(&node, &scope, output),
+        Command::Pod(PodVerb::List(list)) => pod::list(&node, &scope.selecting(list.selector), output),
         Command::Pod(PodVerb::Show { pod }) => pod::show(&node, &scope, &pod, output),
-        Command::Workload(WorkloadVerb::List) => workload::list(&node, &scope, output),
+        Command::Workload(WorkloadVerb::List(list)) => {
+            workload::list(&node, &scope.selecting(list.selector), output)
+        }
         Command::Workload(WorkloadVerb::Show { workload }) => {
             workload::show(&node, &scope, &workload, output)
         }
-        Command::Connection(ConnectionVerb::List(filter)) => connection::list(&node, &scope, &filter, output),
+        Command::Connection(ConnectionVerb::List(filter)) => {
+            let scope = scope.selecting(filter.selector.clone());
+            connection::list(&node, &scope, &filter, output)
+        }
         Command::Connection(ConnectionVerb::Show { cookie }) => connection::show(&node, cookie, output),
         Command::Map(MapVerb::List) => map::list(&node, output),
         Command::Map(MapVerb::Dump { name }) => map::dump(&node, &name, output),

@@ -15,7 +15,7 @@ use mesh_common::{
 use serde::Serialize;
 
 use crate::{
-    app::names::{Names, ServiceName},
+    app::names::{Labels, Names, ServiceName},
     model::op::Observed,
 };
 
@@ -133,6 +133,16 @@ impl Held {
             namespace: known.map(|pod| pod.namespace.clone()),
             name: known.map(|pod| pod.name.clone()),
         })
+    }
+
+    /// The labels of the service with an id, where they are known.
+    pub fn service_labels(&self, id: u32) -> Option<Labels<'_>> {
+        self.names.labels(self.names.services.get(&id)?.labels)
+    }
+
+    /// The labels of the pod with a workload id, where they are known.
+    pub fn pod_labels(&self, id: u32) -> Option<Labels<'_>> {
+        self.names.labels(self.names.workloads.get(&id)?.labels)
     }
 
     /// The pod an address belongs to.

@@ -2,18 +2,50 @@
 
 use std::fmt;
 
-use super::{failure::Failure, held::Named};
+use super::{failure::Failure, held::Named, selector::Selector};
+use crate::app::names::{Labels, Names};
 
-/// The namespaces a command is about.
+/// The namespaces and labels a command is about.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     namespace: Option<String>,
+    selector: Option<Selector>,
 }
 
 impl Scope {
     /// One namespace, or all.
     pub fn new(namespace: Option<String>) -> Self {
-        Self { namespace }
+        Self {
+            namespace,
+            selector: None,
+        }
+    }
+
+    /// The same, of the objects that a selector means.
+    pub fn selecting(self, selector: Option<Selector>) -> Self {
+        Self { selector, ..self }
+    }
+
+    /// Whether the selector means an object with these labels; one whose labels are not known it never means.
+    pub fn selects(&self, labels: Option<&Labels<'_>>) -> bool {
+        let Some(selector) = &self.selector else {
+            return true;
+        };
+        labels.is_some_and(|labels| selector.matches(labels))
+    }
+
+    /// Makes sure that labels are known where a selector asks for them.
+    ///
+    /// # Errors
+    /// Where no agent noted any.
+    pub fn check(&self, names: &Names) -> Result<(), Failure> {
+        if self.selector.is_some() && names.label_sets.is_none() {
+            return Err(Failure::failed(
+                "no labels are noted beside the names, so nothing can be selected: start mesh-agent, \
+                 or point --run-dir at its directory",
+            ));
+        }
+        Ok(())
     }
 
     /// The one namespace, if it is one.
@@ -156,6 +188,23 @@ mod tests {
         );
         assert_eq!(read(None, "/web").unwrap_err(), "service /web: expected NS/NAME");
         assert_eq!(read(None, "id:x").unwrap_err(), "service id:x: x is no id");
+    }
+
+    #[test]
+    fn without_labels_nothing_is_selected() {
+        let scope = Scope::default().selecting(Some("!app".parse().unwrap()));
+        assert!(scope.selects(Some(&Labels::new())));
+        assert!(!scope.selects(Some(&[("app", "web")].into())));
+        assert!(!scope.selects(None) && Scope::default().selects(None));
+        let failure = scope.check(&Names::default()).unwrap_err();
+        assert!(
+            failure.to_string().starts_with("no labels are noted"),
+            "{failure}"
+        );
+        assert_eq!(
+            (failure.exit(), Scope::default().check(&Names::default())),
+            (1, Ok(()))
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod change;
 mod choice;
 mod event;
 mod groups;
+mod labels;
 mod pair;
 mod pods;
 mod ports;

@@ -44,6 +44,8 @@ fn usage_errors_exit_with_two() {
         "meshctl status -o xml",
         "meshctl connection show web",
         "meshctl top --interval 5m",
+        "meshctl pod list -l app=web,",
+        "meshctl status -l app",
     ] {
         assert_eq!(
             parse(line).unwrap_err().exit_code(),
@@ -51,6 +53,26 @@ fn usage_errors_exit_with_two() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn lists_take_a_selector() {
+    for line in [
+        "meshctl service list -l app=web",
+        "meshctl backend list -l app=web",
+        "meshctl pod list --selector !app",
+        "meshctl workload list -l=app!=web",
+        "meshctl connection list -l app,tier",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    let error = parse("meshctl pod list -l app=we$b").unwrap_err().to_string();
+    assert_eq!(
+        error.lines().next(),
+        Some(
+            "error: invalid value 'app=we$b' for '--selector <SELECTOR>': \"we$b\" can't be the value of a label"
+        )
+    );
 }
 
 #[test]

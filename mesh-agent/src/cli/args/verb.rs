@@ -4,11 +4,21 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::selector::Selector;
+
+/// Which objects of a list.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
+    /// Only objects with these labels, as app=web,tier!=db or 'app in (web,api),!canary'.
+    #[arg(short = 'l', long)]
+    pub selector: Option<Selector>,
+}
+
 /// What to do with services.
 #[derive(Debug, Subcommand)]
 pub enum ServiceVerb {
-    /// One line a service port.
-    List,
+    /// One line a service port; a selector looks at the labels of the service.
+    List(ListArgs),
     /// One service with its endpoints.
     Show {
         /// The service; NAME alone with --namespace, or an id.
@@ -20,8 +30,8 @@ pub enum ServiceVerb {
 /// What to do with backends.
 #[derive(Debug, Subcommand)]
 pub enum BackendVerb {
-    /// One line a backend.
-    List,
+    /// One line a backend; a selector looks at the labels of the pod behind it.
+    List(ListArgs),
     /// One backend with the services that send to it.
     Show {
         /// Address and port, or an id.
@@ -34,7 +44,7 @@ pub enum BackendVerb {
 #[derive(Debug, Subcommand)]
 pub enum PodVerb {
     /// One line a pod.
-    List,
+    List(ListArgs),
     /// One pod.
     Show {
         /// The pod; NAME alone with --namespace, or an id.
@@ -46,8 +56,8 @@ pub enum PodVerb {
 /// What to do with workloads.
 #[derive(Debug, Subcommand)]
 pub enum WorkloadVerb {
-    /// One line an address.
-    List,
+    /// One line an address; a selector looks at the labels of its pod.
+    List(ListArgs),
     /// One pod by its name or an address.
     Show {
         /// The pod or an address; NAME alone with --namespace, or an id.
@@ -61,7 +71,7 @@ pub enum WorkloadVerb {
 pub enum ConnectionVerb {
     /// One line a connection.
     List(ConnectionFilter),
-    /// One connection.
+    /// One TCP connection.
     Show {
         /// Cookie of its socket.
         cookie: u64,
@@ -71,6 +81,9 @@ pub enum ConnectionVerb {
 /// Which connections.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConnectionFilter {
+    /// Only connections of pods with these labels, as app=web,tier!=db or 'app in (web,api),!canary'.
+    #[arg(short = 'l', long)]
+    pub selector: Option<Selector>,
     /// Only connections of this pod.
     #[arg(long, value_name = "NS/NAME")]
     pub pod: Option<String>,

@@ -79,7 +79,9 @@ impl Detail for BackendRow {
 
 /// `backend list`.
 pub fn list(node: &Node, scope: &Scope, format: Format) -> Result<String, Failure> {
-    output::list(&rows(&node.held()?, scope), format)
+    let held = node.held()?;
+    scope.check(&held.names)?;
+    output::list(&rows(&held, scope), format)
 }
 
 /// `backend show`.
@@ -98,7 +100,9 @@ fn rows(held: &Held, scope: &Scope) -> Vec<BackendRow> {
         services: held.services_of(id),
         slots: held.slots.values().filter_map(|slots| slots.get(&id)).sum(),
     });
+    let labels = |row: &BackendRow| held.pod_labels(row.pod.as_ref()?.id);
     rows.filter(|row| row.services.is_empty() || row.services.iter().any(|service| scope.has(service)))
+        .filter(|row| scope.selects(labels(row).as_ref()))
         .collect()
 }
 
@@ -163,6 +167,16 @@ ID   ADDRESS    PORT   POD          SERVICES   SLOTS
  5   10.0.9.9   8080   -            id:9           1
 "
         );
+    }
+
+    #[test]
+    fn a_selector_looks_at_the_labels_of_the_pod_behind() {
+        let selected = |selector: &str| {
+            let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
+            output::list(&rows(&sample::held(), &scope), Format::Name).unwrap()
+        };
+        assert_eq!(selected("track=canary"), "backend/2\n");
+        assert_eq!(selected("app=web"), "backend/1\nbackend/2\n");
     }
 
     #[test]

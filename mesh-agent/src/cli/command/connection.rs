@@ -1,9 +1,11 @@
-//! `connection`: TCP connections of this node's pods that live now.
+//! `connection`: TCP connections and UDP flows of this node's pods that live now.
+
+mod udp;
 
 use std::time::Duration;
 
 use mesh_common::{
-    addr::socket_addr,
+    addr::{Protocol, socket_addr},
     decide::tcp::{bytes_received, bytes_sent, state},
     flow::LiveFlow,
     sock::flag,
@@ -20,14 +22,19 @@ use crate::{
         scope::{Reference, Scope},
     },
     sys::clock,
+    telemetry::flow::SOCKET,
 };
 
 /// A live connection, seen from the pod whose socket it is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ConnectionRow {
-    /// Cookie of the socket.
-    cookie: u64,
+    /// Cookie of the socket; a UDP flow is not told by its socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<u64>,
+    protocol: &'static str,
+    /// Who told of it: `socket`, or `packets` at the pod's interface.
+    observed_by: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<Named>,
     /// `out` where the pod connected, `in` where it accepted.
@@ -43,15 +50,27 @@ struct ConnectionRow {
     service: Option<Named>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<u32>,
-    state: String,
     bytes_sent: u64,
     bytes_received: u64,
+    #[serde(flatten)]
+    tcp: Option<TcpPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datagrams_sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datagrams_received: Option<u64>,
+    age_millis: u64,
+    netns_cookie: u64,
+}
+
+/// What only TCP knows.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TcpPart {
+    state: String,
     segments_sent: u32,
     segments_received: u32,
     rtt_micros: u32,
     retransmits: u32,
-    age_millis: u64,
-    netns_cookie: u64,
 }
 
 impl Item for ConnectionRow {
@@ -60,6 +79,7 @@ impl Item for ConnectionRow {
     const COLUMNS: &'static [table::Column] = &[
         text("POD"),
         text("DIR"),
+        text("PROTOCOL"),
         text("LOCAL"),
         text("REMOTE"),
         text("PEER"),
@@ -80,22 +100,24 @@ impl Item for ConnectionRow {
     ];
 
     fn name(&self) -> String {
-        self.cookie.to_string()
+        let unnamed = || format!("{}-{}", self.local, self.remote);
+        self.cookie.map_or_else(unnamed, |cookie| cookie.to_string())
     }
 
     fn cells(&self) -> Vec<String> {
         vec![
             or_dash(self.pod.as_ref()),
             self.direction.to_owned(),
+            self.protocol(),
             self.local.clone(),
             self.remote.clone(),
             or_dash(self.peer.as_ref()),
             or_dash(self.service.as_ref()),
-            self.state.clone(),
+            or_dash(self.tcp.as_ref().map(|tcp| &tcp.state)),
             unit::bytes(self.bytes_sent),
             unit::bytes(self.bytes_received),
             unit::age(Duration::from_millis(self.age_millis)),
-            self.cookie.to_string(),
+            or_dash(self.cookie),
         ]
     }
 
@@ -103,10 +125,10 @@ impl Item for ConnectionRow {
         vec![
             or_dash(self.asked.as_ref()),
             or_dash(self.backend),
-            self.segments_sent.to_string(),
-            self.segments_received.to_string(),
-            unit::micros(self.rtt_micros.into()),
-            self.retransmits.to_string(),
+            or_dash(self.packets().map(|(sent, _)| sent)),
+            or_dash(self.packets().map(|(_, received)| received)),
+            or_dash(self.tcp.as_ref().map(|tcp| unit::micros(tcp.rtt_micros.into()))),
+            or_dash(self.tcp.as_ref().map(|tcp| tcp.retransmits)),
         ]
     }
 }
@@ -115,12 +137,14 @@ impl Detail for ConnectionRow {
     const KIND: &'static str = "Connection";
 
     fn name(&self) -> Option<String> {
-        Some(format!("connection/{}", self.cookie))
+        Some(format!("connection/{}", Item::name(self)))
     }
 
     fn text(&self) -> String {
+        let tcp = self.tcp.as_ref();
+        let (sent, received) = self.packets().unwrap_or_default();
         table::facts(&[
-            ("Cookie", self.cookie.to_string()),
+            ("Cookie", or_dash(self.cookie)),
             ("Pod", or_dash(self.pod.as_ref())),
             ("Direction", self.direction.to_owned()),
             ("Local", self.local.clone()),
@@ -129,23 +153,38 @@ impl Detail for ConnectionRow {
             ("Asked", or_dash(self.asked.as_ref())),
             ("Service", or_dash(self.service.as_ref())),
             ("Backend", or_dash(self.backend)),
-            ("State", self.state.clone()),
-            (
-                "Sent",
-                format!("{} bytes in {} segments", self.bytes_sent, self.segments_sent),
-            ),
+            ("Protocol", self.protocol()),
+            ("State", or_dash(tcp.map(|tcp| &tcp.state))),
+            ("Sent", format!("{} bytes in {sent} segments", self.bytes_sent)),
             (
                 "Received",
-                format!(
-                    "{} bytes in {} segments",
-                    self.bytes_received, self.segments_received
-                ),
+                format!("{} bytes in {received} segments", self.bytes_received),
             ),
-            ("Round trip", unit::micros(self.rtt_micros.into())),
-            ("Retransmits", self.retransmits.to_string()),
+            (
+                "Round trip",
+                or_dash(tcp.map(|tcp| unit::micros(tcp.rtt_micros.into()))),
+            ),
+            ("Retransmits", or_dash(tcp.map(|tcp| tcp.retransmits))),
             ("Age", unit::age(Duration::from_millis(self.age_millis))),
             ("Netns cookie", self.netns_cookie.to_string()),
         ])
+    }
+}
+
+impl ConnectionRow {
+    /// The protocol, and where that is not the socket, who told of the flow.
+    fn protocol(&self) -> String {
+        match self.observed_by {
+            SOCKET => self.protocol.to_owned(),
+            other => format!("{} ({other})", self.protocol),
+        }
+    }
+
+    /// Segments or datagrams, sent and received.
+    fn packets(&self) -> Option<(u64, u64)> {
+        let tcp = self.tcp.as_ref();
+        tcp.map(|tcp| (tcp.segments_sent.into(), tcp.segments_received.into()))
+            .or(self.datagrams_sent.zip(self.datagrams_received))
     }
 }
 
@@ -157,22 +196,23 @@ pub fn list(
     format: Format,
 ) -> Result<String, Failure> {
     let wanted = Wanted::parse(scope, filter)?;
-    output::list(&wanted.rows(&read(node)?), format)
+    let (flows, now) = (node.flows()?, clock::monotonic());
+    let held = Held::named(node.names());
+    scope.check(&held.names)?;
+    let mut rows = rows(&held, &flows, now);
+    rows.extend(udp::read(node, &held, now)?);
+    output::list(&wanted.rows(&held, rows), format)
 }
 
 /// `connection show`.
 pub fn show(node: &Node, cookie: u64, format: Format) -> Result<String, Failure> {
-    let row = read(node)?.into_iter().find(|row| row.cookie == cookie);
+    let held = Held::named(node.names());
+    let rows = rows(&held, &node.flows()?, clock::monotonic());
+    let row = rows.into_iter().find(|row| row.cookie == Some(cookie));
     output::one(
         &row.ok_or_else(|| Failure::missing("connection", cookie))?,
         format,
     )
-}
-
-fn read(node: &Node) -> Result<Vec<ConnectionRow>, Failure> {
-    let flows = node.flows()?;
-    let held = Held::named(node.names());
-    Ok(rows(&held, &flows, clock::monotonic()))
 }
 
 /// Which connections are asked for.
@@ -193,30 +233,34 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    fn rows(&self, rows: &[ConnectionRow]) -> Vec<ConnectionRow> {
-        let wanted = |row: &&ConnectionRow| {
-            self.scope.has_known(row.pod.as_ref())
-                && self
-                    .pod
-                    .as_ref()
-                    .is_none_or(|pod| pod.means_known(row.pod.as_ref()))
-                && self
-                    .service
-                    .as_ref()
-                    .is_none_or(|service| service.means_known(row.service.as_ref()))
-        };
-        rows.iter().filter(wanted).cloned().collect()
+    /// The oldest of each pod first.
+    fn rows(&self, held: &Held, mut rows: Vec<ConnectionRow>) -> Vec<ConnectionRow> {
+        rows.retain(|row| self.has(held, row));
+        rows.sort_by(|a, b| {
+            let age = b.age_millis.cmp(&a.age_millis);
+            let end = || (a.cookie, &a.local, &a.remote).cmp(&(b.cookie, &b.local, &b.remote));
+            a.pod.cmp(&b.pod).then(age).then_with(end)
+        });
+        rows
+    }
+
+    fn has(&self, held: &Held, row: &ConnectionRow) -> bool {
+        let labels = row.pod.as_ref().and_then(|pod| held.pod_labels(pod.id));
+        self.scope.has_known(row.pod.as_ref())
+            && self.scope.selects(labels.as_ref())
+            && self
+                .pod
+                .as_ref()
+                .is_none_or(|pod| pod.means_known(row.pod.as_ref()))
+            && self
+                .service
+                .as_ref()
+                .is_none_or(|service| service.means_known(row.service.as_ref()))
     }
 }
 
-/// The oldest of each pod first.
 fn rows(held: &Held, flows: &[LiveFlow], now: Duration) -> Vec<ConnectionRow> {
-    let mut rows: Vec<ConnectionRow> = flows.iter().map(|flow| row(held, flow, now)).collect();
-    rows.sort_by(|a, b| {
-        let age = b.age_millis.cmp(&a.age_millis);
-        a.pod.cmp(&b.pod).then(age).then(a.cookie.cmp(&b.cookie))
-    });
-    rows
+    flows.iter().map(|flow| row(held, flow, now)).collect()
 }
 
 fn row(held: &Held, LiveFlow { sock, tcp }: &LiveFlow, now: Duration) -> ConnectionRow {
@@ -225,7 +269,9 @@ fn row(held: &Held, LiveFlow { sock, tcp }: &LiveFlow, now: Duration) -> Connect
     let passive = sock.flags & flag::PASSIVE != 0;
     let age = now.saturating_sub(Duration::from_nanos(sock.opened_ns));
     ConnectionRow {
-        cookie: sock.cookie,
+        cookie: Some(sock.cookie),
+        protocol: Protocol::Tcp.name(),
+        observed_by: SOCKET,
         pod: held.pod(sock.pod),
         direction: if passive { "in" } else { "out" },
         local: socket_addr(sock.local_addr, sock.local_port).to_string(),
@@ -234,13 +280,17 @@ fn row(held: &Held, LiveFlow { sock, tcp }: &LiveFlow, now: Duration) -> Connect
         asked: (!passive && asked != remote).then(|| asked.to_string()),
         service: held.service(sock.service),
         backend: Some(sock.backend).filter(|&id| id != 0),
-        state: state_name(tcp.state),
+        tcp: Some(TcpPart {
+            state: state_name(tcp.state),
+            segments_sent: tcp.segs_out,
+            segments_received: tcp.segs_in,
+            rtt_micros: tcp.srtt_us8 / 8,
+            retransmits: tcp.retransmits,
+        }),
         bytes_sent: bytes_sent(sock, tcp),
         bytes_received: bytes_received(sock, tcp),
-        segments_sent: tcp.segs_out,
-        segments_received: tcp.segs_in,
-        rtt_micros: tcp.srtt_us8 / 8,
-        retransmits: tcp.retransmits,
+        datagrams_sent: None,
+        datagrams_received: None,
         age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
         netns_cookie: sock.netns,
     }

@@ -11,7 +11,7 @@ use crate::{
         output::{document, unit},
         scope::Scope,
     },
-    telemetry::flow::{FlowRecord, Peer},
+    telemetry::flow::{FlowRecord, PACKETS, Peer},
 };
 
 /// `flows`. Writes line by line, since following has no end.
@@ -46,11 +46,23 @@ fn write_record(out: &mut impl Write, record: &FlowRecord, format: Format) -> io
     match format {
         Format::Json => writeln!(out, "{}", document::json_line("Flow", record)),
         Format::Yaml => write!(out, "---\n{}", document::yaml_item("Flow", record)),
-        Format::Name => writeln!(out, "flow/{}", record.cookie),
+        Format::Name => writeln!(out, "flow/{}", name(record)),
         Format::Table => writeln!(out, "{}", line(record)),
         Format::Wide => writeln!(out, "{}{}", line(record), wide(record)),
     }?;
     out.flush()
+}
+
+/// The cookie of the socket, or the ends of a flow that no socket told of.
+fn name(record: &FlowRecord) -> String {
+    let address = |peer: &Peer| {
+        peer.address
+            .map_or_else(|| "?".to_owned(), |address| address.to_string())
+    };
+    match record.cookie {
+        0 => format!("{}-{}", address(&record.source), address(&record.destination)),
+        cookie => cookie.to_string(),
+    }
 }
 
 struct Filter {
@@ -110,13 +122,22 @@ fn line(record: &FlowRecord) -> String {
         let duration = unit::micros(record.duration_micros);
         text.extend([" sent ", &sent, " received ", &received, " in ", &duration]);
     }
-    if !record.reason.is_empty() && record.reason != record.event {
-        text.extend([" [", &record.reason, "]"]);
+    let reason = Some(record.reason.as_str()).filter(|reason| !reason.is_empty() && *reason != record.event);
+    let observed_by = Some("seen in packets").filter(|_| record.observed_by == PACKETS);
+    let notes: Vec<&str> = reason.into_iter().chain(observed_by).collect();
+    if !notes.is_empty() {
+        text.extend([" [", &notes.join(", "), "]"]);
     }
     text
 }
 
 fn wide(record: &FlowRecord) -> String {
+    if record.observed_by == PACKETS {
+        return format!(
+            " datagrams {}/{}",
+            record.datagrams_sent, record.datagrams_received
+        );
+    }
     let rtt = unit::micros(record.rtt_micros.into());
     format!(
         " segments {}/{} retransmits {} rtt {rtt} cookie {}",
@@ -194,6 +215,37 @@ mod tests {
         assert_eq!(
             line(&refused),
             "10:00:00.123Z refused out TCP  shop/client -> 10.96.0.1:80 (shop/web:80) [no_endpoint]"
+        );
+    }
+
+    #[test]
+    fn a_udp_flow_says_where_it_was_seen() {
+        let over = FlowRecord {
+            reason: "idle".into(),
+            protocol: "UDP".into(),
+            observed_by: PACKETS.into(),
+            datagrams_sent: 2,
+            datagrams_received: 3,
+            cookie: 0,
+            ..closed()
+        };
+        assert_eq!(
+            line(&over) + &wide(&over),
+            "10:00:00.123Z closed  out UDP  shop/client:40000 -> shop/web-1:8080 (shop/web:80) sent 100B received \
+             2.0KiB in 1.500ms [idle, seen in packets] datagrams 2/3"
+        );
+        let new = FlowRecord {
+            event: "opened".into(),
+            reason: String::new(),
+            ..over
+        };
+        assert_eq!(
+            line(&new),
+            "10:00:00.123Z opened  out UDP  shop/client:40000 -> shop/web-1:8080 (shop/web:80) [seen in packets]"
+        );
+        assert_eq!(
+            (name(&new), name(&closed())),
+            ("10.0.0.1:40000-10.0.0.2:8080".into(), "7".into())
         );
     }
 

@@ -80,7 +80,9 @@ impl Detail for PodRow {
 
 /// `pod list`.
 pub fn list(node: &Node, scope: &Scope, format: Format) -> Result<String, Failure> {
-    output::list(&rows(&node.held()?, scope), format)
+    let held = node.held()?;
+    scope.check(&held.names)?;
+    output::list(&rows(&held, scope), format)
 }
 
 /// `pod show`.
@@ -91,7 +93,8 @@ pub fn show(node: &Node, scope: &Scope, pod: &str, format: Format) -> Result<Str
 
 fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
     let rows = held.pods.iter().map(|(&cookie, pod)| row(held, cookie, pod));
-    let mut rows: Vec<PodRow> = rows.filter(|row| scope.has(&row.pod)).collect();
+    let wanted = |row: &PodRow| scope.has(&row.pod) && scope.selects(held.pod_labels(row.pod.id).as_ref());
+    let mut rows: Vec<PodRow> = rows.filter(wanted).collect();
     rows.sort_by(|a, b| (&a.pod, a.netns_cookie).cmp(&(&b.pod, b.netns_cookie)));
     rows
 }
@@ -158,6 +161,13 @@ shop        client   10.0.1.1,fd00::1:1    4026   /run/netns/client    1   0000a
             output::list(&rows(&held, &scope), Format::Name).unwrap(),
             "pod/shop/client\n"
         );
+        for (selector, expected) in [("!app", "pod/shop/client\n"), ("app", "")] {
+            let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
+            assert_eq!(
+                output::list(&rows(&held, &scope), Format::Name).unwrap(),
+                expected
+            );
+        }
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Item for ServiceRow {
 
 /// `service list`.
 pub fn list(node: &Node, scope: &Scope, format: Format) -> Result<String, Failure> {
-    output::list(&rows(&node.held()?, scope), format)
+    let held = node.held()?;
+    scope.check(&held.names)?;
+    output::list(&rows(&held, scope), format)
 }
 
 /// `service show`.
@@ -103,7 +105,11 @@ fn rows(held: &Held, scope: &Scope) -> Vec<ServiceRow> {
         .services
         .iter()
         .filter_map(|(&id, info)| row(held, id, *info));
-    let mut rows: Vec<ServiceRow> = rows.filter(|row| scope.has(&row.service)).collect();
+    let wanted = |row: &ServiceRow| {
+        let labels = held.service_labels(row.service.id);
+        scope.has(&row.service) && scope.selects(labels.as_ref())
+    };
+    let mut rows: Vec<ServiceRow> = rows.filter(wanted).collect();
     rows.sort_by(|a, b| {
         let key = |row: &ServiceRow| (row.service.namespace.clone(), row.service.name.clone());
         let key = |row| (key(row), row.port, row.protocol.clone(), row.service.id);

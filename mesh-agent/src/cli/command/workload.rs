@@ -92,7 +92,9 @@ impl Detail for WorkloadDetail {
 
 /// `workload list`.
 pub fn list(node: &Node, scope: &Scope, format: Format) -> Result<String, Failure> {
-    output::list(&rows(&node.held()?, scope), format)
+    let held = node.held()?;
+    scope.check(&held.names)?;
+    output::list(&rows(&held, scope), format)
 }
 
 /// `workload show`.
@@ -111,7 +113,7 @@ fn rows(held: &Held, scope: &Scope) -> Vec<WorkloadRow> {
         .workloads
         .iter()
         .map(row)
-        .filter(|row| scope.has(&row.pod))
+        .filter(|row| scope.has(&row.pod) && scope.selects(held.pod_labels(row.pod.id).as_ref()))
         .collect();
     rows.sort_by(|a, b| (&a.pod, a.address).cmp(&(&b.pod, b.address)));
     rows
@@ -180,6 +182,17 @@ fd00::1:1   shop        client   yes     yes         1
 10.0.1.3    shop        web-1    no      no          3
 "
         );
+    }
+
+    #[test]
+    fn a_selector_looks_at_the_labels_of_the_pod() {
+        let selected = |selector: &str| {
+            let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
+            output::list(&rows(&sample::held(), &scope), Format::Name).unwrap()
+        };
+        assert_eq!(selected("app=web"), "workload/10.0.1.2\nworkload/10.0.1.3\n");
+        assert_eq!(selected("track in (canary)"), "workload/10.0.1.3\n");
+        assert_eq!(selected("!app"), "workload/10.0.1.1\nworkload/fd00::1:1\n");
     }
 
     #[test]

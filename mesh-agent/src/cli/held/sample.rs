@@ -33,22 +33,29 @@ fn names() -> Names {
         port,
         port_name: port_name.into(),
         protocol: "TCP".into(),
+        labels: (name == "web").then_some(2),
     };
-    let pod = |name: &str, netns: Option<&str>| PodName {
+    let pod = |name: &str, netns: Option<&str>, labels| PodName {
         namespace: "shop".into(),
         name: name.into(),
         netns: netns.map(Into::into),
+        labels,
     };
     Names {
         node: "node-1".into(),
         cgroup: "/sys/fs/cgroup".into(),
         services: [(1, service("web", 80, "http")), (2, service("db", 5432, ""))].into(),
         workloads: [
-            (1, pod("client", Some("/run/netns/client"))),
-            (2, pod("web-0", None)),
-            (3, pod("web-1", None)),
+            (1, pod("client", Some("/run/netns/client"), None)),
+            (2, pod("web-0", None, Some(0))),
+            (3, pod("web-1", None, Some(1))),
         ]
         .into(),
+        label_sets: Some(
+            ["app=web,track=stable", "app=web,track=canary", "team=shop"]
+                .map(Into::into)
+                .into(),
+        ),
     }
 }
 

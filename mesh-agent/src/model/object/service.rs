@@ -26,6 +26,8 @@ const MAX_AFFINITY_SECONDS: i32 = 86_400;
 pub struct Service {
     /// Its name.
     pub name: ObjectName,
+    /// Its own labels, in order.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
     /// The addresses clients dial; none of a headless Service or an `ExternalName`.
     pub addresses: BTreeSet<Addr>,
     /// Whether it should have a cluster IP and has no address at all.
@@ -120,6 +122,7 @@ fn convert(service: api::Service) -> Result<Service, Misfit> {
     };
     Ok(Service {
         name,
+        labels: labels(metadata.labels),
         unallocated: addresses.is_empty() && !external_name && !headless,
         addresses,
         ports: ports(spec.ports.as_deref().unwrap_or_default())?,
@@ -129,6 +132,11 @@ fn convert(service: api::Service) -> Result<Service, Misfit> {
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or_default(),
         selector: if external_name { None } else { spec.selector }.unwrap_or_default(),
     })
+}
+
+fn labels(labels: Option<BTreeMap<String, String>>) -> Box<[(Box<str>, Box<str>)]> {
+    let labels = labels.into_iter().flatten();
+    labels.map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 fn external_name(spec: &api::ServiceSpec) -> Result<bool, Misfit> {

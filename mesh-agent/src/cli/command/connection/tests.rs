@@ -1,4 +1,9 @@
-use mesh_common::{addr::Port, flow::TcpFigures, sock::SockState};
+use mesh_common::{
+    addr::{Addr, Port},
+    flow::TcpFigures,
+    packet::{UdpKey, UdpTraffic},
+    sock::SockState,
+};
 
 use super::*;
 use crate::cli::held::sample;
@@ -62,18 +67,83 @@ fn flows() -> [LiveFlow; 2] {
     ]
 }
 
+fn shown(scope: &Scope, filter: &ConnectionFilter) -> Result<Vec<ConnectionRow>, Failure> {
+    let held = sample::held();
+    let mut rows = rows(&held, &flows(), NOW);
+    rows.extend(udp::rows(&held, &datagrams(), &Tables, NOW));
+    Ok(Wanted::parse(scope, filter)?.rows(&held, rows))
+}
+
+fn cookies(rows: &[ConnectionRow]) -> Vec<u64> {
+    rows.iter().map(|row| row.cookie.unwrap_or(0)).collect()
+}
+
+/// The tables that name the ends of datagrams.
+struct Tables;
+
+impl udp::Ends for Tables {
+    fn workload(&self, addr: Addr) -> u32 {
+        sample::held().workloads.get(&addr).map_or(0, |value| value.id())
+    }
+
+    fn netns(&self, workload: u32) -> u64 {
+        if workload == 1 { 4_026 } else { 0 }
+    }
+
+    fn service(&self, netns: u64, _: Addr, port: Port) -> u32 {
+        if (netns, port) == (4_026, Port::new(5_353)) {
+            9
+        } else {
+            0
+        }
+    }
+}
+
+/// `shop/client` asks a name server, and once did; a pod without a name is asked.
+fn datagrams() -> [(UdpKey, UdpTraffic); 3] {
+    let key = |local: &str, local_port, remote: &str, remote_port| UdpKey {
+        local: sample::addr(local),
+        remote: sample::addr(remote),
+        local_port: Port::new(local_port),
+        remote_port: Port::new(remote_port),
+        ifindex: 7,
+    };
+    let traffic = |sent, received, last_ns| UdpTraffic {
+        sent_datagrams: sent,
+        sent_bytes: sent * 40,
+        received_datagrams: received,
+        received_bytes: received * 400,
+        first_ns: 39_000_000_000,
+        last_ns,
+    };
+    [
+        (
+            key("10.0.1.1", 40_000, "10.0.1.2", 5_353),
+            traffic(3, 2, 99_000_000_000),
+        ),
+        (
+            key("10.0.1.1", 40_001, "10.0.1.2", 5_353),
+            traffic(1, 1, 39_500_000_000),
+        ),
+        (
+            key("10.0.1.4", 53, "192.0.2.1", 50_000),
+            traffic(0, 1, 99_000_000_000),
+        ),
+    ]
+}
+
 fn all() -> Vec<ConnectionRow> {
-    rows(&sample::held(), &flows(), NOW)
+    shown(&Scope::default(), &ConnectionFilter::default()).unwrap()
 }
 
 fn filtered(namespace: Option<&str>, pod: Option<&str>, service: Option<&str>) -> Result<Vec<u64>, Failure> {
     let scope = Scope::new(namespace.map(Into::into));
     let filter = ConnectionFilter {
+        selector: None,
         pod: pod.map(Into::into),
         service: service.map(Into::into),
     };
-    let wanted = Wanted::parse(&scope, &filter)?;
-    Ok(wanted.rows(&all()).iter().map(|row| row.cookie).collect())
+    Ok(cookies(&shown(&scope, &filter)?))
 }
 
 #[test]
@@ -81,9 +151,11 @@ fn the_table() {
     assert_eq!(
         output::list(&all(), Format::Table).unwrap(),
         "\
-POD           DIR   LOCAL            REMOTE                PEER         SERVICE    STATE           SENT   RECEIVED    AGE   COOKIE
-id:4          in    [fd00::1:4]:80   [2001:db8::7]:50000   -            -          CLOSE-WAIT        0B         0B   15ms       78
-shop/client   out   10.0.1.1:40000   10.0.1.2:8080         shop/web-0   shop/web   ESTABLISHED   2.0KiB        10B   1m5s       77
+POD           DIR   PROTOCOL        LOCAL            REMOTE                PEER         SERVICE    STATE           SENT   RECEIVED    AGE   COOKIE
+id:4          in    UDP (packets)   10.0.1.4:53      192.0.2.1:50000       -            -          -                 0B       400B   1m1s        -
+id:4          in    TCP             [fd00::1:4]:80   [2001:db8::7]:50000   -            -          CLOSE-WAIT        0B         0B   15ms       78
+shop/client   out   TCP             10.0.1.1:40000   10.0.1.2:8080         shop/web-0   shop/web   ESTABLISHED   2.0KiB        10B   1m5s       77
+shop/client   out   UDP (packets)   10.0.1.1:40000   10.0.1.2:5353         shop/web-0   id:9       -               120B       800B   1m1s        -
 "
     );
 }
@@ -91,18 +163,25 @@ shop/client   out   10.0.1.1:40000   10.0.1.2:8080         shop/web-0   shop/web
 #[test]
 fn the_wide_table_adds_what_tcp_knows() {
     let wide = output::list(&all(), Format::Wide).unwrap();
-    let last = wide.lines().last().unwrap();
+    let mut lines = wide.lines().rev();
+    let (udp, tcp) = (lines.next().unwrap(), lines.next().unwrap());
     assert!(
-        last.ends_with("10.96.0.10:80         1          5         4   0.250ms         1"),
+        tcp.ends_with("10.96.0.10:80         1          5         4   0.250ms         1"),
+        "{wide}"
+    );
+    assert!(
+        udp.ends_with("-                     -          3         2         -         -"),
         "{wide}"
     );
 }
 
 #[test]
 fn filters_narrow_the_list() {
-    assert_eq!(filtered(None, None, None).unwrap(), [78, 77]);
-    assert_eq!(filtered(Some("shop"), None, None).unwrap(), [77]);
-    assert_eq!(filtered(None, Some("id:4"), None).unwrap(), [78]);
+    // The datagrams have no socket, and so no cookie.
+    assert_eq!(filtered(None, None, None).unwrap(), [0, 78, 77, 0]);
+    assert_eq!(filtered(Some("shop"), None, None).unwrap(), [77, 0]);
+    assert_eq!(filtered(None, Some("id:4"), None).unwrap(), [0, 78]);
+    assert_eq!(filtered(None, None, Some("id:9")).unwrap(), [0]);
     assert_eq!(
         filtered(None, Some("shop/client"), Some("shop/db")).unwrap(),
         [0; 0]
@@ -112,9 +191,61 @@ fn filters_narrow_the_list() {
 }
 
 #[test]
+fn a_selector_looks_at_the_labels_of_the_pod() {
+    let selected = |selector: &str| {
+        let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
+        cookies(&shown(&scope, &ConnectionFilter::default()).unwrap())
+    };
+    assert_eq!(
+        selected("!app"),
+        [77, 0],
+        "the labels of the other pod are not known"
+    );
+    assert_eq!(selected("app"), [0; 0]);
+}
+
+#[test]
+fn a_udp_flow_is_told_by_its_packets() {
+    let row = all().pop().unwrap();
+    assert_eq!(Item::name(&row), "10.0.1.1:40000-10.0.1.2:5353");
+    assert_eq!(
+        output::one(&row, Format::Json).unwrap(),
+        r#"{
+  "apiVersion": "mesh-agent.io/v1alpha1",
+  "kind": "Connection",
+  "protocol": "UDP",
+  "observedBy": "packets",
+  "pod": {
+    "namespace": "shop",
+    "name": "client",
+    "id": 1
+  },
+  "direction": "out",
+  "local": "10.0.1.1:40000",
+  "remote": "10.0.1.2:5353",
+  "peer": {
+    "namespace": "shop",
+    "name": "web-0",
+    "id": 2
+  },
+  "service": {
+    "id": 9
+  },
+  "bytesSent": 120,
+  "bytesReceived": 800,
+  "datagramsSent": 3,
+  "datagramsReceived": 2,
+  "ageMillis": 61000,
+  "netnsCookie": 4026
+}
+"#
+    );
+}
+
+#[test]
 fn one_connection() {
     assert_eq!(
-        output::one(&all()[1], Format::Table).unwrap(),
+        output::one(&all()[2], Format::Table).unwrap(),
         "\
 Cookie:        77
 Pod:           shop/client
@@ -125,6 +256,7 @@ Peer:          shop/web-0
 Asked:         10.96.0.10:80
 Service:       shop/web
 Backend:       1
+Protocol:      TCP
 State:         ESTABLISHED
 Sent:          2048 bytes in 5 segments
 Received:      10 bytes in 4 segments
@@ -135,20 +267,22 @@ Netns cookie:  4026
 "
     );
     assert_eq!(
-        output::one(&all()[0], Format::Json).unwrap(),
+        output::one(&all()[1], Format::Json).unwrap(),
         r#"{
   "apiVersion": "mesh-agent.io/v1alpha1",
   "kind": "Connection",
   "cookie": 78,
+  "protocol": "TCP",
+  "observedBy": "socket",
   "pod": {
     "id": 4
   },
   "direction": "in",
   "local": "[fd00::1:4]:80",
   "remote": "[2001:db8::7]:50000",
-  "state": "CLOSE-WAIT",
   "bytesSent": 0,
   "bytesReceived": 0,
+  "state": "CLOSE-WAIT",
   "segmentsSent": 0,
   "segmentsReceived": 0,
   "rttMicros": 0,

@@ -40,6 +40,17 @@ fn the_wide_table_adds_ids_and_regions() {
 }
 
 #[test]
+fn a_selector_looks_at_the_labels_of_the_service() {
+    let selected = |selector: &str| {
+        let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
+        output::list(&rows(&sample::held(), &scope), Format::Name).unwrap()
+    };
+    assert_eq!(selected("team=shop"), "service/shop/web\n");
+    assert_eq!(selected("team notin (shop)"), "service/shop/db\n");
+    assert_eq!(selected(""), "service/shop/db\nservice/shop/web\n");
+}
+
+#[test]
 fn names_can_be_fed_back() {
     assert_eq!(
         shown(Format::Name, None),

@@ -1,0 +1,38 @@
+//! What objects are called besides their names: labels, for those who look for them by selector.
+
+use super::{Cluster, Event};
+use crate::model::desired::{ObjectName, PodKey};
+use crate::model::object::Object;
+
+impl Cluster {
+    /// The labels of a pod, in order; none where there is no such pod.
+    pub fn pod_labels(&self, key: &PodKey) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.pod(key).into_iter().flat_map(|pod| &pod.labels);
+        labels.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The labels of a Service, in order; none where there is no such Service.
+    pub fn service_labels(&self, name: &ObjectName) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self
+            .services
+            .get(name)
+            .into_iter()
+            .flat_map(|service| &service.labels);
+        labels.map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Whether an event changes what an object that is there already is called.
+    #[must_use]
+    pub fn relabels(&self, event: &Event) -> bool {
+        match event {
+            Event::Upsert(Object::Pod(new)) => self
+                .pod(&new.key)
+                .is_some_and(|old| old.labels != new.labels || old.workload != new.workload),
+            Event::Upsert(Object::Service(new)) => {
+                let old = self.services.get(&new.name);
+                old.is_some_and(|old| old.labels != new.labels)
+            }
+            Event::Upsert(_) | Event::Delete(_) => false,
+        }
+    }
+}
