@@ -14,8 +14,16 @@ use tokio::{
 };
 
 use super::{
-    admin, config::RunArgs, engine::Engine, lock::RunDir, mounts, pin_lock::PinLock, publish::Publisher,
-    readiness::Readiness, serve, wire::Wire,
+    admin,
+    config::{Place, RunArgs},
+    engine::Engine,
+    lock::RunDir,
+    mounts,
+    pin_lock::PinLock,
+    publish::Publisher,
+    readiness::Readiness,
+    serve,
+    wire::Wire,
 };
 use crate::{
     datapath::{
@@ -47,10 +55,7 @@ const VERIFY: Duration = Duration::from_secs(10);
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let missing = privilege::missing().context("asking for the capabilities of this process")?;
     anyhow::ensure!(missing.is_empty(), "missing capabilities: {}", missing.join(", "));
-    let run_dir = RunDir::take(&args.place.run_dir)?;
-    let pins = Pins::new(&args.place.bpffs);
-    pins.create()?;
-    let _ours = PinLock::take(&pins.top())?;
+    let (run_dir, pins, _pin_lock) = claim(&args.place)?;
     let readiness = Readiness::default();
     readiness.block("programs", "not attached yet");
     readiness.block("manifests", "not read yet");
@@ -154,6 +159,15 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the runtime directory and the directory of the pins, and makes sure that no other agent has them.
+fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
+    let run_dir = RunDir::take(&place.run_dir)?;
+    let pins = Pins::new(&place.bpffs);
+    pins.create()?;
+    let lock = PinLock::take(&pins.top())?;
+    Ok((run_dir, pins, lock))
+}
+
 /// Comes at a time, or never.
 async fn at(time: Option<Instant>) {
     match time {
@@ -223,14 +237,14 @@ fn host_name() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// Where an agent still runs, or something can't be removed.
-pub fn cleanup(place: &super::config::Place) -> anyhow::Result<Vec<PathBuf>> {
+pub fn cleanup(place: &Place) -> anyhow::Result<Vec<PathBuf>> {
     let pins = Pins::new(&place.bpffs);
     let run_dir = place
         .run_dir
         .exists()
         .then(|| RunDir::take(&place.run_dir))
         .transpose()?;
-    let _ours = pins
+    let _pin_lock = pins
         .top()
         .exists()
         .then(|| PinLock::take(&pins.top()))

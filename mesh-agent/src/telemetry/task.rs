@@ -131,10 +131,6 @@ enum Question {
 
 /// Something to tell a watcher of the flows.
 #[derive(Clone, Copy)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are of the large kind, and a box each would cost more than it saves"
-)]
 enum Happened {
     /// A socket told it.
     Socket(FlowEvent),

@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    fn name(pod: &str, owners: Value, labels: &[(&str, &str)], generated: bool) -> String {
+    fn name(pod: &str, owners: &Value, labels: &[(&str, &str)], generated: bool) -> String {
         let metadata = json!({
             "name": pod,
             "generateName": if generated { "x-" } else { "" },
@@ -194,21 +194,21 @@ mod tests {
                 "mine",
             ),
         ] {
-            assert_eq!(name(pod, owners, labels, true), expected, "{pod}");
+            assert_eq!(name(pod, &owners, labels, true), expected, "{pod}");
         }
     }
 
     #[test]
     fn only_a_controller_makes_pods() {
         let helper = json!([{ "apiVersion": "v1", "kind": "ReplicaSet", "name": "web", "uid": "u" }]);
-        assert_eq!(name("web-x", helper, &[], true), "web-x");
+        assert_eq!(name("web-x", &helper, &[], true), "web-x");
         // A mirror of a pod that the kubelet found in a file belongs to its node.
         assert_eq!(
-            name("proxy-node-1", owner("Node", "node-1"), &[], false),
+            name("proxy-node-1", &owner("Node", "node-1"), &[], false),
             "proxy-node-1"
         );
         assert_eq!(
-            name("db-0", owner("StatefulSet", "db"), &[], false),
+            name("db-0", &owner("StatefulSet", "db"), &[], false),
             "db",
             "written by hand"
         );
@@ -218,7 +218,7 @@ mod tests {
     fn a_name_that_the_pods_does_not_start_with_is_kept() {
         assert_eq!(size_of::<WorkloadName>(), 16);
         let long = "d".repeat(253);
-        assert_eq!(name("short-x", owner("DaemonSet", &long), &[], true), long);
+        assert_eq!(name("short-x", &owner("DaemonSet", &long), &[], true), long);
         assert_eq!(WorkloadName::new("db", "db-0"), WorkloadName::Start(2));
     }
 }

@@ -146,7 +146,7 @@ mod tests {
         let start = Duration::from_secs(1_000);
         series.sweep(start, |pod| pod.0 == "there");
         series.sweep(start + KEEP / 2, |pod| pod.0 != "gone");
-        let last = start + KEEP - Duration::from_secs(1);
+        let last = start + KEEP.saturating_sub(Duration::from_secs(1));
         series.sweep(last, |pod| pod.0 == "there");
         assert_eq!(text(&registry).matches(" 7\n").count(), 3);
         series.sweep(start + KEEP, |pod| pod.0 == "there");
