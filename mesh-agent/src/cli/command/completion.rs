@@ -28,7 +28,7 @@ mod tests {
         ] {
             let script = script(shell, "meshctl");
             assert!(
-                script.contains("meshctl") && script.contains("connection"),
+                script.contains("meshctl") && script.contains("connection") && script.contains("selector"),
                 "{shell}"
             );
         }
