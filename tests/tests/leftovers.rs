@@ -1,19 +1,17 @@
 //! The harness leaves nothing behind, however a test ends.
 
+use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::traffic::Conversation;
 use harness::{Sandbox, require_root, until};
 
 const SOON: Duration = Duration::from_secs(5);
-/// Tells [`crashing_process`] that it is wanted.
-const CRASH: &str = "MESH_TEST_CRASH";
 
 /// Whether a process lives; one that only waits to be reaped, by init perhaps, does not.
 fn exists(pid: &str) -> bool {
@@ -95,28 +93,10 @@ fn nothing_is_left_behind() -> Result<()> {
     Ok(())
 }
 
-/// Not a test: what [`killed_processes_leave_nothing`] kills.
-#[test]
-#[ignore = "started by another test"]
-fn crashing_process() -> Result<()> {
-    if env::var_os(CRASH).is_none() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("crash")?;
-    let pod = sandbox.pod("pod", &["10.0.1.2"])?;
-    let program = pod.command("sleep").arg("1000").start()?;
-    println!("\nup {} {}", program.pid(), sandbox.cgroup().display());
-    std::thread::sleep(Duration::from_mins(1));
-    Ok(())
-}
-
 #[test]
 fn killed_processes_leave_nothing() -> Result<()> {
     require_root!();
-    let mut command = Command::new(env::current_exe()?);
-    command
-        .args(["--exact", "crashing_process", "--ignored", "--nocapture"])
-        .env(CRASH, "1");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crashing-process"));
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let output = BufReader::new(child.stdout.take().context("no output")?);
     let up = output
