@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod heap;
 pub mod netns;
 pub mod privilege;
 pub mod raw;

@@ -11,9 +11,16 @@ use super::directory::{Directory, Reading};
 use super::problem::{Fault, Place, Problem};
 use super::stamp::{Seen, Stamp};
 use crate::model::cluster::Event;
+use crate::sys::heap;
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Text is decoded in portions of about that many bytes, so that a large directory is never all in memory.
+pub(super) const PORTION: usize = 4 * 1024 * 1024;
+
+/// So much text leaves memory behind that is worth giving back: reading takes many times what is kept.
+const UNTIDY: usize = 1024 * 1024;
 
 /// A directory of manifests.
 #[derive(Debug)]
@@ -21,6 +28,8 @@ pub struct ManifestSource {
     path: PathBuf,
     directory: Directory,
     seen: BTreeMap<String, Seen>,
+    /// Bytes decoded since memory was last given back.
+    decoded: usize,
 }
 
 /// Why a directory of manifests cannot be used.
@@ -61,6 +70,7 @@ impl ManifestSource {
                 path,
                 directory: Directory::default(),
                 seen: BTreeMap::new(),
+                decoded: 0,
             }),
             Err(source) => Err(OpenError::Unreadable { path, source }),
         }
@@ -92,6 +102,14 @@ impl ManifestSource {
         }
     }
 
+    /// Gives back the memory that reading took, if that was much; to be called when there is time.
+    pub(super) fn tidy(&mut self) {
+        if self.decoded >= UNTIDY {
+            self.decoded = 0;
+            heap::trim();
+        }
+    }
+
     /// A problem of the directory as a whole.
     pub(super) fn problem(&self, fault: Fault) -> Problem {
         Problem {
@@ -104,11 +122,20 @@ impl ManifestSource {
     fn update(&mut self, names: &BTreeSet<String>, busy: &BTreeSet<String>) -> Vec<Event> {
         let mut readings = Vec::new();
         let mut texts = Vec::new();
+        let mut bytes = 0;
         let known: BTreeSet<String> = self.directory.files().map(str::to_owned).collect();
         for name in names.union(&known).filter(|name| !busy.contains(*name)) {
             match self.look(name) {
                 Found::Same => {}
-                Found::Text(text) => texts.push((name.clone(), text)),
+                Found::Text(text) => {
+                    bytes += text.len();
+                    self.decoded += text.len();
+                    texts.push((name.clone(), text));
+                    if bytes >= PORTION {
+                        readings.extend(decode_all(&mut texts));
+                        bytes = 0;
+                    }
+                }
                 Found::Failed(fault) => readings.push((name.clone(), Reading::Failed(fault))),
                 Found::Nothing => {
                     self.seen.remove(name);
@@ -116,10 +143,7 @@ impl ManifestSource {
                 }
             }
         }
-        let sources: Vec<_> = texts.iter().map(|(name, text)| Source { name, text }).collect();
-        let contents = decode(&sources).into_iter().map(Reading::Contents);
-        let names = texts.iter().map(|(name, _)| name.clone());
-        readings.extend(names.zip(contents));
+        readings.extend(decode_all(&mut texts));
         self.directory.update(readings)
     }
 
@@ -154,6 +178,14 @@ impl ManifestSource {
             }
         }
     }
+}
+
+/// Decodes the texts of files and lets go of them.
+fn decode_all(texts: &mut Vec<(String, String)>) -> Vec<(String, Reading)> {
+    let sources: Vec<_> = texts.iter().map(|(name, text)| Source { name, text }).collect();
+    let contents = decode(&sources);
+    let names = texts.drain(..).map(|(name, _)| name);
+    names.zip(contents.into_iter().map(Reading::Contents)).collect()
 }
 
 /// The names of the files that count.

@@ -89,7 +89,7 @@ fn run(mut source: ManifestSource, wake: &Arc<Wake>, batches: &mpsc::Sender<Batc
         match wake.wait(RESCAN) {
             Waited::Stopped => return,
             Waited::Changed => thread::sleep(DEBOUNCE),
-            Waited::Long => {}
+            Waited::Long => source.tidy(),
         }
     }
 }
