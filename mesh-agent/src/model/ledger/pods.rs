@@ -1,6 +1,7 @@
 //! Which workload id is which pod's.
 
 use std::collections::HashMap;
+use std::mem;
 use std::time::Duration;
 
 use mesh_common::addr::{Addr, Port};
@@ -25,15 +26,17 @@ pub(super) struct Hints {
     pub(super) netns: HashMap<u64, u32>,
 }
 
-impl Hints {
-    /// Every pod has come that has an entry; backends remain of services that could not be planned yet.
-    pub(super) fn forget_pods(&mut self) {
-        self.addresses.clear();
-        self.netns.clear();
-    }
-}
-
 impl Pods {
+    /// Every pod has come that has an entry; backends remain of services that could not be planned yet. What they
+    /// say of an id that has its name tells nobody anything any more.
+    pub(super) fn forget_hints(&mut self) {
+        let nameless = |id: &u32| self.ids.key(*id).is_none();
+        let mut endpoints = mem::take(&mut self.hints).endpoints;
+        endpoints.retain(|_, ids| ids.iter().any(nameless));
+        endpoints.shrink_to_fit();
+        self.hints.endpoints = endpoints;
+    }
+
     /// Refers to the pod behind an endpoint; 0 where it is no pod.
     pub(super) fn take_for_endpoint(&mut self, endpoint: &Endpoint, now: Duration) -> Result<u32, NoId> {
         let Some(pod) = &endpoint.pod else {

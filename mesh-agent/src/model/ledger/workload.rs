@@ -51,7 +51,7 @@ impl Ledger {
         for &id in netns.values().chain(addresses.values()) {
             self.endpoints.pods.release(id, now);
         }
-        self.endpoints.pods.hints.forget_pods();
+        self.endpoints.pods.forget_hints();
         let pods = netns.into_keys().map(Op::RemovePod);
         pods.chain(addresses.into_keys().map(Op::RemoveWorkload))
             .collect()

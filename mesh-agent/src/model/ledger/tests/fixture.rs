@@ -40,7 +40,7 @@ pub fn name(text: &str) -> ObjectName {
 pub fn pod(number: u8) -> PodKey {
     PodKey {
         object: name(&format!("pod-{number}")),
-        uid: format!("uid-{number}"),
+        uid: format!("uid-{number}").into(),
     }
 }
 
