@@ -80,8 +80,8 @@ impl Names {
         let services = engine.ledger().services().map(|(id, name, key, port_name)| {
             let service = ServiceName {
                 labels: sets.add(engine.cluster().service_labels(name)),
-                namespace: name.namespace.clone(),
-                name: name.name.clone(),
+                namespace: name.namespace.to_string(),
+                name: name.name.to_string(),
                 port: key.port,
                 port_name: port_name.to_owned(),
                 protocol: key.protocol.name().to_owned(),
@@ -96,8 +96,8 @@ impl Names {
                 id,
                 PodName {
                     labels: sets.add(engine.cluster().pod_labels(pod)),
-                    namespace: object.namespace.clone(),
-                    name: object.name.clone(),
+                    namespace: object.namespace.to_string(),
+                    name: object.name.to_string(),
                     netns,
                 },
             )

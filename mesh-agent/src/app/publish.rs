@@ -77,7 +77,7 @@ fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
     let (mut pods, mut interfaces) = (HashMap::new(), HashMap::new());
     for (id, key) in engine.ledger().workloads() {
         let workload = workloads.share(Workload::of(key, engine.cluster().pod(key)));
-        let name = key.object.name.as_str().into();
+        let name = (*key.object.name).into();
         pods.insert(id, Pod { name, workload });
         let netns = engine.assignment().cookies.get(key).copied();
         if let (Some(&ifindex), Some(netns)) = (ends.get(key), netns) {

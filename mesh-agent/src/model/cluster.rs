@@ -4,6 +4,7 @@
 //! before its slices, a slice before the pods it names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh_common::addr::Addr;
 
@@ -14,7 +15,6 @@ mod candidates;
 mod change;
 mod choice;
 mod event;
-mod groups;
 mod labels;
 mod pair;
 mod pods;
@@ -32,7 +32,7 @@ pub struct Cluster {
     node: String,
     unbound_is_local: bool,
     zone: Option<String>,
-    namespaces: BTreeMap<String, Namespace>,
+    namespaces: BTreeMap<String, Arc<Namespace>>,
     pods: pods::Pods,
     services: services::Services,
     slices: slices::Slices,
@@ -147,13 +147,13 @@ impl Cluster {
 
     fn is_local(&self, pod: &Pod) -> bool {
         match &pod.node {
-            Some(node) => *node == self.node,
+            Some(node) => **node == *self.node,
             None => self.unbound_is_local,
         }
     }
 
     fn is_enrolled(&self, pod: &Pod) -> bool {
-        let namespace = || self.namespaces.get(&pod.key.object.namespace);
+        let namespace = || self.namespaces.get(&*pod.key.object.namespace);
         let inherited = || namespace().and_then(|namespace| namespace.dataplane.value());
         let enrolled = pod.dataplane.value().or_else(inherited);
         enrolled.unwrap_or(false)

@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use mesh_common::addr::{Addr, Port, Protocol};
 use mesh_common::service::{Algorithm, Frontend};
 
-/// Namespace and name of a Kubernetes object.
+/// Namespace and name of a Kubernetes object. A copy costs no memory of its own: names are in every index.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ObjectName {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl ObjectName {
     /// From its parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -95,7 +96,7 @@ pub struct PodKey {
     /// Namespace and name.
     pub object: ObjectName,
     /// Kubernetes' uid, or what stands for it in a manifest without one.
-    pub uid: String,
+    pub uid: Arc<str>,
 }
 
 impl fmt::Display for PodKey {

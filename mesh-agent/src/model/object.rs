@@ -3,8 +3,11 @@
 //! Each type has a `TryFrom` of the API type; what comes out of it is right by construction: ports are
 //! ports, addresses are addresses of the family that was promised, names are names.
 
+use std::sync::Arc;
+
 pub mod endpoint_slice;
 pub mod invalid;
+pub mod labels;
 pub mod namespace;
 pub mod node;
 pub mod owner;
@@ -17,6 +20,7 @@ mod field;
 
 pub use endpoint_slice::EndpointSlice;
 pub use invalid::{Fault, Invalid};
+pub use labels::Labels;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;
@@ -24,19 +28,19 @@ pub use reference::ObjectRef;
 pub use service::Service;
 pub use setting::Setting;
 
-/// An object of a kind the mesh uses.
+/// An object of a kind the mesh uses. Whoever keeps one shares it with everybody else who does.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Object {
     /// A Namespace.
-    Namespace(Namespace),
+    Namespace(Arc<Namespace>),
     /// A Node.
-    Node(Node),
+    Node(Arc<Node>),
     /// A Pod.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A Service.
-    Service(Service),
+    Service(Arc<Service>),
     /// An EndpointSlice.
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(Arc<EndpointSlice>),
 }
 
 impl Object {
@@ -69,7 +73,7 @@ macro_rules! from_kind {
     ($($kind:ident),*) => {$(
         impl From<$kind> for Object {
             fn from(object: $kind) -> Self {
-                Self::$kind(object)
+                Self::$kind(Arc::new(object))
             }
         }
     )*};

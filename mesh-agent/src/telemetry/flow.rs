@@ -181,8 +181,8 @@ pub fn udp_record(event: &UdpEvent, time: String, names: &Directory) -> FlowReco
 fn service(names: &Directory, id: u32) -> Option<ServiceRef> {
     let service = names.services.get(&id)?;
     Some(ServiceRef {
-        namespace: service.name.namespace.clone(),
-        name: service.name.name.clone(),
+        namespace: service.name.namespace.to_string(),
+        name: service.name.name.to_string(),
         port: service.port,
     })
 }

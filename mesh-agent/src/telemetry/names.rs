@@ -51,16 +51,16 @@ impl Workload {
     #[must_use]
     pub fn of(key: &PodKey, pod: Option<&object::Pod>) -> Self {
         let ObjectName { namespace, name } = &key.object;
-        let workload = pod.map_or(name.as_str(), |pod| pod.workload.resolve(name));
+        let workload = pod.map_or(&**name, |pod| pod.workload.resolve(name));
         let label = |names: &[&str]| {
             let labels = &pod?.labels;
             let mut values = names.iter().filter_map(|&name| labels.get(name));
-            values.find(|value| !value.is_empty()).map(String::as_str)
+            values.find(|value| !value.is_empty())
         };
         let service = label(&CANONICAL_SERVICE).unwrap_or(workload);
         let revision = label(&CANONICAL_REVISION).unwrap_or(LATEST);
         Self {
-            namespace: namespace.clone(),
+            namespace: namespace.to_string(),
             name: workload.to_owned(),
             app: label(&["app"]).unwrap_or(service).to_owned(),
             version: label(&["version"]).unwrap_or(revision).to_owned(),
@@ -139,7 +139,7 @@ impl Present<'_> {
     /// Whether there is such a pod.
     #[must_use]
     pub fn has_pod(&self, pod: Option<&ObjectName>) -> bool {
-        pod.is_none_or(|pod| self.pods.contains(&(pod.namespace.as_str(), pod.name.as_str())))
+        pod.is_none_or(|pod| self.pods.contains(&(&*pod.namespace, &*pod.name)))
     }
 
     /// Whether there is such a service.
@@ -252,7 +252,7 @@ mod tests {
     fn a_pod_that_is_gone_keeps_its_name() {
         let key = PodKey {
             object: ObjectName::new("shop", "web-6c-x"),
-            uid: String::new(),
+            uid: "".into(),
         };
         let workload = Workload::of(&key, None);
         assert_eq!(

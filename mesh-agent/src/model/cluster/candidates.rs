@@ -34,31 +34,26 @@ impl Cluster {
             .collect();
         numbers.into_iter().flat_map(move |number| {
             let endpoints = slice.endpoints.iter();
-            endpoints.flat_map(move |it| self.of_endpoint(it, number))
+            endpoints.map(move |it| self.of_endpoint(it, number))
         })
     }
 
-    fn of_endpoint<'a>(
-        &'a self,
-        endpoint: &'a SliceEndpoint,
-        port: u16,
-    ) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
-        endpoint.addresses.iter().map(move |&addr| {
-            let pod = self.pod_behind(addr, endpoint.target.as_ref());
-            let local = match &endpoint.node {
-                Some(node) => *node == self.node,
-                None => pod.is_some_and(|pod| self.is_local(pod)),
-            };
-            Candidate {
-                addr,
-                port,
-                pod: pod.map(|pod| &pod.key),
-                conditions: endpoint.conditions,
-                local,
-                zones: &endpoint.zones,
-                nodes: &endpoint.nodes,
-            }
-        })
+    fn of_endpoint<'a>(&'a self, endpoint: &'a SliceEndpoint, port: u16) -> Candidate<'a> {
+        let pod = self.pod_behind(endpoint.addr, endpoint.target.as_ref());
+        let local = match &endpoint.node {
+            Some(node) => **node == *self.node,
+            None => pod.is_some_and(|pod| self.is_local(pod)),
+        };
+        let hints = endpoint.hints.as_ref();
+        Candidate {
+            addr: endpoint.addr,
+            port,
+            pod: pod.map(|pod| &pod.key),
+            conditions: endpoint.conditions,
+            local,
+            zones: hints.map_or(&[], |hints| &hints.zones),
+            nodes: hints.map_or(&[], |hints| &hints.nodes),
+        }
     }
 
     /// What Kubernetes' own controller would write into a slice about a pod.

@@ -1,6 +1,7 @@
 //! Takes in changes, and says what each may have touched.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mesh_common::addr::Addr;
 
@@ -42,9 +43,9 @@ impl Cluster {
         }
     }
 
-    fn set_namespace(&mut self, name: &str, namespace: Option<Namespace>) -> Dirty {
+    fn set_namespace(&mut self, name: &str, namespace: Option<Arc<Namespace>>) -> Dirty {
         let value = |it: Option<&Namespace>| it.and_then(|it| it.dataplane.value());
-        let same = value(self.namespaces.get(name)) == value(namespace.as_ref());
+        let same = value(self.namespaces.get(name).map(AsRef::as_ref)) == value(namespace.as_deref());
         match namespace {
             Some(namespace) => drop(self.namespaces.insert(name.to_owned(), namespace)),
             None => drop(self.namespaces.remove(name)),
@@ -59,11 +60,11 @@ impl Cluster {
     }
 
     /// Of a node only the zone matters, of the nodes only our own.
-    fn set_node(&mut self, name: &str, node: Option<Node>) -> Dirty {
+    fn set_node(&mut self, name: &str, node: Option<Arc<Node>>) -> Dirty {
         if name != self.node {
             return Dirty::default();
         }
-        let zone = node.and_then(|node| node.zone);
+        let zone = node.and_then(|node| node.zone.clone());
         if self.zone == zone {
             return Dirty::default();
         }
@@ -74,8 +75,8 @@ impl Cluster {
         }
     }
 
-    fn set_service(&mut self, name: &ObjectName, service: Option<Service>) -> Dirty {
-        if self.services.get(name) == service.as_ref() {
+    fn set_service(&mut self, name: &ObjectName, service: Option<Arc<Service>>) -> Dirty {
+        if self.services.get(name) == service.as_deref() {
             return Dirty::default();
         }
         self.services.replace(name, service);
@@ -85,12 +86,12 @@ impl Cluster {
         }
     }
 
-    fn set_slice(&mut self, name: &ObjectName, slice: Option<EndpointSlice>) -> Dirty {
+    fn set_slice(&mut self, name: &ObjectName, slice: Option<Arc<EndpointSlice>>) -> Dirty {
         let old = self.slices.get(name);
-        if old == slice.as_ref() {
+        if old == slice.as_deref() {
             return Dirty::default();
         }
-        let services = [old, slice.as_ref()].into_iter().flatten();
+        let services = [old, slice.as_deref()].into_iter().flatten();
         let services = services.filter_map(|it| it.service.clone()).collect();
         self.slices.replace(name, slice);
         Dirty {
@@ -99,9 +100,9 @@ impl Cluster {
         }
     }
 
-    fn set_pod(&mut self, name: &ObjectName, pod: Option<Pod>) -> Dirty {
+    fn set_pod(&mut self, name: &ObjectName, pod: Option<Arc<Pod>>) -> Dirty {
         let old = self.pods.get(name);
-        if old == pod.as_ref() {
+        if old == pod.as_deref() {
             return Dirty::default();
         }
         // Most changes of a pod are of its readiness, which slices repeat: they are for the slice to tell.
@@ -109,7 +110,7 @@ impl Cluster {
             (Some(old), Some(new)) => whereabouts(old) != whereabouts(new),
             _ => true,
         };
-        let both = || old.into_iter().chain(&pod);
+        let both = || old.into_iter().chain(pod.as_deref());
         let addresses: BTreeSet<Addr> = both().flat_map(|pod| pod.addresses.iter().copied()).collect();
 
         let mut dirty = Dirty {

@@ -7,18 +7,15 @@ use crate::model::object::Object;
 impl Cluster {
     /// The labels of a pod, in order; none where there is no such pod.
     pub fn pod_labels(&self, key: &PodKey) -> impl Iterator<Item = (&str, &str)> {
-        let labels = self.pod(key).into_iter().flat_map(|pod| &pod.labels);
-        labels.map(|(key, value)| (key.as_str(), value.as_str()))
+        self.pod(key).into_iter().flat_map(|pod| pod.labels.iter())
     }
 
     /// The labels of a Service, in order; none where there is no such Service.
     pub fn service_labels(&self, name: &ObjectName) -> impl Iterator<Item = (&str, &str)> {
-        let labels = self
-            .services
+        self.services
             .get(name)
             .into_iter()
-            .flat_map(|service| &service.labels);
-        labels.map(|(key, value)| (&**key, &**value))
+            .flat_map(|service| service.labels.iter())
     }
 
     /// Whether an event changes what an object that is there already is called.

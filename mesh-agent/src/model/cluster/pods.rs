@@ -5,47 +5,45 @@ use std::sync::Arc;
 
 use mesh_common::addr::Addr;
 
-use super::groups::Groups;
 use super::pair::{Pair, rarest};
 use crate::model::desired::{ObjectName, PodKey};
+use crate::model::groups::Groups;
 use crate::model::object::{Pod, Service};
 
 /// All pods.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pods {
-    all: BTreeMap<Arc<ObjectName>, Pod>,
+    all: BTreeMap<Arc<ObjectName>, Arc<Pod>>,
     by_address: Groups<Addr, Arc<ObjectName>>,
     by_label: Groups<Pair, Arc<ObjectName>>,
-    by_namespace: Groups<String, Arc<ObjectName>>,
+    by_namespace: Groups<Arc<str>, Arc<ObjectName>>,
     contested: BTreeSet<Addr>,
 }
 
 impl Pods {
     pub(super) fn get(&self, name: &ObjectName) -> Option<&Pod> {
-        self.all.get(name)
+        self.all.get(name).map(AsRef::as_ref)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Pod> {
-        self.all.values()
+        self.all.values().map(AsRef::as_ref)
     }
 
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
-        self.by_namespace
-            .get(namespace)
-            .filter_map(|name| self.all.get(name))
+        self.by_namespace.get(namespace).filter_map(|name| self.get(name))
     }
 
     /// The pods a Service selects.
     pub(super) fn selected_by(&self, service: &Service) -> impl Iterator<Item = &Pod> {
         let pair = rarest(&service.name.namespace, &service.selector, &self.by_label);
         let names = pair.map(|pair| self.by_label.get(&pair).collect::<Vec<_>>());
-        let pods = names.into_iter().flatten().filter_map(|name| self.all.get(name));
+        let pods = names.into_iter().flatten().filter_map(|name| self.get(name));
         pods.filter(|pod| service.selects(&pod.labels))
     }
 
     /// The pods that say an address is theirs.
     pub(super) fn claimants(&self, addr: &Addr) -> impl Iterator<Item = &Pod> {
-        self.by_address.get(addr).filter_map(|name| self.all.get(name))
+        self.by_address.get(addr).filter_map(|name| self.get(name))
     }
 
     /// The pod an address belongs to. An address is used again while the API still shows the pod that had
@@ -74,7 +72,7 @@ impl Pods {
     }
 
     /// Puts a pod in the place of the one of that name, or removes it.
-    pub(super) fn replace(&mut self, name: &ObjectName, pod: Option<Pod>) {
+    pub(super) fn replace(&mut self, name: &ObjectName, pod: Option<Arc<Pod>>) {
         if let Some((name, old)) = self.all.remove_entry(name) {
             self.unindex(&name, &old);
         }
@@ -99,7 +97,7 @@ impl Pods {
     }
 
     fn unindex(&mut self, name: &ObjectName, pod: &Pod) {
-        self.by_namespace.remove(name.namespace.as_str(), name);
+        self.by_namespace.remove(&name.namespace, name);
         for pair in Pair::all(&name.namespace, &pod.labels) {
             self.by_label.remove(&pair, name);
         }

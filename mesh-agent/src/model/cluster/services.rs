@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::groups::Groups;
 use super::pair::{Pair, rarest};
 use crate::model::desired::ObjectName;
+use crate::model::groups::Groups;
 use crate::model::object::{Pod, Service};
 
 /// All Services.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Services {
-    all: BTreeMap<Arc<ObjectName>, Service>,
+    all: BTreeMap<Arc<ObjectName>, Arc<Service>>,
     by_label: Groups<Pair, Arc<ObjectName>>,
     /// The one label of its selector that a Service is found by.
     found_by: HashMap<Arc<ObjectName>, Pair>,
@@ -19,7 +19,7 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) fn get(&self, name: &ObjectName) -> Option<&Service> {
-        self.all.get(name)
+        self.all.get(name).map(AsRef::as_ref)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
@@ -30,12 +30,12 @@ impl Services {
     pub(super) fn selecting(&self, pod: &Pod) -> impl Iterator<Item = &Service> {
         let pairs = Pair::all(&pod.key.object.namespace, &pod.labels);
         let names = pairs.flat_map(|pair| self.by_label.get(&pair).collect::<Vec<_>>());
-        let services = names.filter_map(|name| self.all.get(name));
+        let services = names.filter_map(|name| self.get(name));
         services.filter(|service| service.selects(&pod.labels))
     }
 
     /// Puts a Service in the place of the one of that name, or removes it.
-    pub(super) fn replace(&mut self, name: &ObjectName, service: Option<Service>) {
+    pub(super) fn replace(&mut self, name: &ObjectName, service: Option<Arc<Service>>) {
         self.all.remove(name);
         if let Some((name, pair)) = self.found_by.remove_entry(name) {
             self.by_label.remove(&pair, &name);

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use mesh_common::addr::Addr;
 
-use super::groups::Groups;
 use crate::model::desired::ObjectName;
+use crate::model::groups::Groups;
 use crate::model::object::EndpointSlice;
 
 /// All slices that belong to a Service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slices {
-    all: HashMap<Arc<ObjectName>, EndpointSlice>,
+    all: HashMap<Arc<ObjectName>, Arc<EndpointSlice>>,
     by_service: Groups<ObjectName, Arc<ObjectName>>,
     by_address: Groups<Addr, Arc<ObjectName>>,
     by_pod: Groups<ObjectName, Arc<ObjectName>>,
@@ -20,7 +20,7 @@ pub(super) struct Slices {
 
 impl Slices {
     pub(super) fn get(&self, name: &ObjectName) -> Option<&EndpointSlice> {
-        self.all.get(name)
+        self.all.get(name).map(AsRef::as_ref)
     }
 
     /// Whether a Service has slices.
@@ -30,7 +30,7 @@ impl Slices {
 
     /// The slices of a Service.
     pub(super) fn of_service(&self, service: &ObjectName) -> impl Iterator<Item = &EndpointSlice> {
-        self.by_service.get(service).filter_map(|name| self.all.get(name))
+        self.by_service.get(service).filter_map(|name| self.get(name))
     }
 
     /// The Services that have slices.
@@ -57,12 +57,15 @@ impl Slices {
 
     /// Puts a slice in the place of the one of that name, or removes it. Only what differs is indexed
     /// anew: a slice of a thousand endpoints mostly changes in one.
-    pub(super) fn replace(&mut self, name: &ObjectName, slice: Option<EndpointSlice>) {
+    pub(super) fn replace(&mut self, name: &ObjectName, slice: Option<Arc<EndpointSlice>>) {
         let old = self.all.remove_entry(name);
         let name = old
             .as_ref()
             .map_or_else(|| Arc::new(name.clone()), |(name, _)| name.clone());
-        let (gone, come) = (Keys::of(old.as_ref().map(|it| &it.1)), Keys::of(slice.as_ref()));
+        let (gone, come) = (
+            Keys::of(old.as_ref().map(|it| it.1.as_ref())),
+            Keys::of(slice.as_deref()),
+        );
 
         for &service in gone.service.difference(&come.service) {
             self.by_service.remove(service, &name);
@@ -105,10 +108,7 @@ impl<'a> Keys<'a> {
         let targets = endpoints().filter_map(|endpoint| endpoint.target.as_ref());
         Self {
             service: slice.service.iter().collect(),
-            addresses: endpoints()
-                .flat_map(|endpoint| &endpoint.addresses)
-                .copied()
-                .collect(),
+            addresses: endpoints().map(|endpoint| endpoint.addr).collect(),
             pods: targets.map(|target| &target.name).collect(),
         }
     }

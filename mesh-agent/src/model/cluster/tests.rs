@@ -134,7 +134,7 @@ fn web() -> ObjectName {
 fn key(name: &str) -> PodKey {
     PodKey {
         object: ObjectName::new("shop", name),
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `EndpointSlices`: who serves a Service.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as api;
 use mesh_common::addr::{Addr, Protocol};
@@ -36,20 +38,27 @@ pub struct SlicePort {
     pub port: u16,
 }
 
-/// An endpoint.
+/// An endpoint at one of its addresses: where it has several, each is as good as the other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SliceEndpoint {
-    /// Its addresses, each as good as the other.
-    pub addresses: Vec<Addr>,
+    /// The address.
+    pub addr: Addr,
     /// Its state.
     pub conditions: Conditions,
     /// The node it is on.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// The pod it is.
     pub target: Option<TargetPod>,
-    /// The zones whose clients should use it; empty where nobody cares.
+    /// Who should use it; mostly nobody cares.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// The clients an endpoint is meant for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hints {
+    /// Those of these zones; empty where nobody cares.
     pub zones: Vec<String>,
-    /// The nodes whose clients should use it; empty where nobody cares.
+    /// Those on these nodes; empty where nobody cares.
     pub nodes: Vec<String>,
 }
 
@@ -70,7 +79,7 @@ pub struct TargetPod {
     /// Its name.
     pub name: ObjectName,
     /// Its uid, where it is given.
-    pub uid: Option<String>,
+    pub uid: Option<Arc<str>>,
 }
 
 impl EndpointSlice {
@@ -136,37 +145,51 @@ fn ports(ports: Vec<api::EndpointPort>) -> Result<Vec<SlicePort>, Misfit> {
 fn endpoints(
     endpoints: Vec<api::Endpoint>,
     family: Family,
-    namespace: &str,
+    namespace: &Arc<str>,
 ) -> Result<Vec<SliceEndpoint>, Misfit> {
-    let convert = |(index, endpoint)| convert_endpoint(endpoint, index, family, namespace);
-    endpoints.into_iter().enumerate().map(convert).collect()
+    let mut converted = Vec::with_capacity(endpoints.len());
+    for (index, endpoint) in endpoints.into_iter().enumerate() {
+        convert_endpoint(endpoint, index, family, namespace, &mut converted)?;
+    }
+    Ok(converted)
 }
 
 fn convert_endpoint(
     endpoint: api::Endpoint,
     index: usize,
     family: Family,
-    namespace: &str,
-) -> Result<SliceEndpoint, Misfit> {
+    namespace: &Arc<str>,
+    converted: &mut Vec<SliceEndpoint>,
+) -> Result<(), Misfit> {
     if endpoint.addresses.is_empty() {
         return Err(Fault::Missing).at(|| format!("endpoints[{index}].addresses"));
     }
-    let addresses = endpoint.addresses.iter().enumerate();
-    let addresses = addresses.map(|(at, address)| {
-        field::address_of(address, family).at(|| format!("endpoints[{index}].addresses[{at}]"))
-    });
-    let hints = endpoint.hints.unwrap_or_default();
+    let conditions = conditions(&endpoint.conditions.unwrap_or_default());
+    let node = endpoint.node_name.filter(|node| !node.is_empty()).map(Arc::from);
+    let target = endpoint
+        .target_ref
+        .and_then(|target| target_pod(target, namespace));
+    let hints = endpoint.hints.and_then(hints).map(Arc::new);
+    for (at, address) in endpoint.addresses.iter().enumerate() {
+        let addr = field::address_of(address, family).at(|| format!("endpoints[{index}].addresses[{at}]"))?;
+        converted.push(SliceEndpoint {
+            addr,
+            conditions,
+            node: node.clone(),
+            target: target.clone(),
+            hints: hints.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn hints(hints: api::EndpointHints) -> Option<Hints> {
     let (zones, nodes) = (
         hints.for_zones.unwrap_or_default(),
         hints.for_nodes.unwrap_or_default(),
     );
-    Ok(SliceEndpoint {
-        addresses: addresses.collect::<Result<_, _>>()?,
-        conditions: conditions(&endpoint.conditions.unwrap_or_default()),
-        node: endpoint.node_name.filter(|node| !node.is_empty()),
-        target: endpoint
-            .target_ref
-            .and_then(|target| target_pod(target, namespace)),
+    let any = !zones.is_empty() || !nodes.is_empty();
+    any.then(|| Hints {
         zones: zones.into_iter().map(|zone| zone.name).collect(),
         nodes: nodes.into_iter().map(|node| node.name).collect(),
     })
@@ -182,12 +205,14 @@ fn conditions(conditions: &api::EndpointConditions) -> Conditions {
     }
 }
 
-fn target_pod(target: ObjectReference, namespace: &str) -> Option<TargetPod> {
+fn target_pod(target: ObjectReference, namespace: &Arc<str>) -> Option<TargetPod> {
     let is_pod = target.kind.as_deref() == Some("Pod");
     let name = target.name.filter(|name| is_pod && !name.is_empty())?;
-    let own = target.namespace.filter(|own| !own.is_empty());
+    let other = target
+        .namespace
+        .filter(|other| !other.is_empty() && **other != **namespace);
     Some(TargetPod {
-        name: ObjectName::new(own.unwrap_or_else(|| namespace.to_owned()), name),
-        uid: target.uid.filter(|uid| !uid.is_empty()),
+        name: ObjectName::new(other.map_or_else(|| namespace.clone(), Arc::from), name),
+        uid: target.uid.filter(|uid| !uid.is_empty()).map(Arc::from),
     })
 }

@@ -1,6 +1,6 @@
 //! Pods: addresses, node, readiness and what selectors look at.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as api;
 use mesh_common::addr::{Addr, Protocol};
@@ -8,7 +8,7 @@ use mesh_common::names::NETNS_ANNOTATION;
 
 use super::invalid::{At, Misfit};
 use super::owner::WorkloadName;
-use super::{Invalid, ObjectRef, Setting, field, setting};
+use super::{Invalid, Labels, ObjectRef, Setting, field, setting};
 use crate::model::desired::PodKey;
 
 #[cfg(test)]
@@ -23,11 +23,11 @@ pub struct Pod {
     /// Whether the uid is Kubernetes' own.
     pub has_uid: bool,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Whether it is in the mesh, over what its namespace says.
     pub dataplane: Setting<bool>,
     /// The node it is bound to.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// Whether it uses the network of its node, and so has no address of its own.
     pub host_network: bool,
     /// How far its life is.
@@ -133,10 +133,10 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
         has_uid: uid.is_some(),
         key: PodKey {
             object,
-            uid: uid.unwrap_or_else(|| stand_in(&addresses)),
+            uid: uid.unwrap_or_else(|| stand_in(&addresses)).into(),
         },
         dataplane: setting::dataplane(&labels),
-        labels,
+        labels: labels.into(),
         workload,
         host_network: spec.host_network.unwrap_or_default(),
         life: match phase {
@@ -150,7 +150,7 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
         netns: metadata
             .annotations
             .and_then(|mut annotations| annotations.remove(NETNS_ANNOTATION)),
-        node: spec.node_name.filter(|node| !node.is_empty()),
+        node: spec.node_name.filter(|node| !node.is_empty()).map(Arc::from),
         created: metadata.creation_timestamp.map(|time| time.0.as_second()),
     })
 }
@@ -197,6 +197,7 @@ fn addresses(status: &api::PodStatus) -> Result<Vec<Addr>, Misfit> {
     if let (true, Some(ip)) = (addresses.is_empty(), non_empty(status.pod_ip.as_deref())) {
         addresses.push(field::address(ip).at(|| "status.podIP")?);
     }
+    addresses.shrink_to_fit();
     Ok(addresses)
 }
 
@@ -230,6 +231,7 @@ fn named_ports(spec: &api::PodSpec) -> Result<Vec<NamedPort>, Misfit> {
             }
         }
     }
+    ports.shrink_to_fit();
     Ok(ports)
 }
 

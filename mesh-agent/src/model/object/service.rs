@@ -1,6 +1,6 @@
 //! Services: what clients dial, and how an endpoint is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -9,7 +9,7 @@ use mesh_common::names::load_balancing;
 use mesh_common::service::Algorithm;
 
 use super::invalid::{At, Fault, Misfit};
-use super::{Invalid, ObjectRef, Setting, field, setting};
+use super::{Invalid, Labels, ObjectRef, Setting, field, setting};
 use crate::model::desired::ObjectName;
 
 #[cfg(test)]
@@ -27,7 +27,7 @@ pub struct Service {
     /// Its name.
     pub name: ObjectName,
     /// Its own labels, in order.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    pub labels: Labels,
     /// The addresses clients dial; none of a headless Service or an `ExternalName`.
     pub addresses: BTreeSet<Addr>,
     /// Whether it should have a cluster IP and has no address at all.
@@ -35,7 +35,7 @@ pub struct Service {
     /// Its TCP and UDP ports.
     pub ports: Vec<ServicePort>,
     /// The labels of its pods; empty where its endpoints are somebody else's business.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Labels,
     /// Time-out of `ClientIP` affinity in seconds; 0 is no affinity.
     pub affinity_seconds: u32,
     /// How a backend is chosen.
@@ -77,8 +77,8 @@ impl Service {
 
     /// Whether its selector takes a pod with these labels.
     #[must_use]
-    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        let has = |(key, value): (&String, &String)| labels.get(key) == Some(value);
+    pub fn selects(&self, labels: &Labels) -> bool {
+        let has = |(key, value): (&str, &str)| labels.get(key) == Some(value);
         !self.selector.is_empty() && self.selector.iter().all(has)
     }
 
@@ -122,7 +122,7 @@ fn convert(service: api::Service) -> Result<Service, Misfit> {
     };
     Ok(Service {
         name,
-        labels: labels(metadata.labels),
+        labels: metadata.labels.unwrap_or_default().into(),
         unallocated: addresses.is_empty() && !external_name && !headless,
         addresses,
         ports: ports(spec.ports.as_deref().unwrap_or_default())?,
@@ -130,13 +130,10 @@ fn convert(service: api::Service) -> Result<Service, Misfit> {
         algorithm: setting::load_balancing(&metadata.annotations.unwrap_or_default()),
         local_only: local_only(&spec)?,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or_default(),
-        selector: if external_name { None } else { spec.selector }.unwrap_or_default(),
+        selector: if external_name { None } else { spec.selector }
+            .unwrap_or_default()
+            .into(),
     })
-}
-
-fn labels(labels: Option<BTreeMap<String, String>>) -> Box<[(Box<str>, Box<str>)]> {
-    let labels = labels.into_iter().flatten();
-    labels.map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 fn external_name(spec: &api::ServiceSpec) -> Result<bool, Misfit> {

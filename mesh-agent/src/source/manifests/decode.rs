@@ -148,7 +148,7 @@ impl Contents {
         };
         for item in items(tree) {
             match item {
-                Item::Object(object) => contents.objects.push((*object, place)),
+                Item::Object(object) => contents.objects.push((object, place)),
                 Item::Other { api_version, kind } => contents.notes.push(Note {
                     file: file.to_owned(),
                     place,

@@ -7,12 +7,13 @@
 //!   counts only where no file says it now.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use super::decode::Contents;
 use super::problem::{Fault, Note, Place, Problem};
 use crate::model::cluster::Event;
+use crate::model::groups::Groups;
 use crate::model::object::{Object, ObjectRef};
 
 #[cfg(test)]
@@ -32,9 +33,9 @@ pub enum Reading {
 /// The files of a directory.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    files: BTreeMap<String, File>,
+    files: BTreeMap<Arc<str>, File>,
     /// The files that say something of an object, best first.
-    sayings: HashMap<ObjectRef, BTreeSet<Saying>>,
+    sayings: Groups<ObjectRef, Saying>,
     /// Objects that more than one file says something of.
     shared: BTreeSet<ObjectRef>,
 }
@@ -43,9 +44,9 @@ pub struct Directory {
 #[derive(Clone, Debug, Default)]
 struct File {
     /// What it says.
-    present: BTreeMap<ObjectRef, (Arc<Object>, Place)>,
+    present: BTreeMap<ObjectRef, (Object, Place)>,
     /// What it said before a mistake hid it.
-    retained: BTreeMap<ObjectRef, Arc<Object>>,
+    retained: BTreeMap<ObjectRef, Object>,
     problems: Vec<Problem>,
     notes: Vec<Note>,
 }
@@ -54,14 +55,15 @@ struct File {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Saying {
     retained: bool,
-    file: String,
+    file: Arc<str>,
 }
 
 impl Directory {
     /// Takes in what was read of some files and says what that changes.
     pub fn update(&mut self, readings: impl IntoIterator<Item = (String, Reading)>) -> Vec<Event> {
-        let mut before: BTreeMap<ObjectRef, Option<Arc<Object>>> = BTreeMap::new();
+        let mut before: BTreeMap<ObjectRef, Option<Object>> = BTreeMap::new();
         for (name, reading) in readings {
+            let name: Arc<str> = name.into();
             let old = self.files.remove(&name);
             let new = File::after(&name, old.as_ref(), reading);
             let objects = [old.as_ref(), new.as_ref()].into_iter().flatten();
@@ -71,7 +73,7 @@ impl Directory {
                 }
             }
             self.retract(&name, old.as_ref());
-            self.state(name, new);
+            self.state(&name, new);
         }
         before
             .into_iter()
@@ -100,13 +102,13 @@ impl Directory {
 
     /// The names of the files it knows.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+        self.files.keys().map(AsRef::as_ref)
     }
 
     /// What the files say of an object; `file` is out of the map at the moment, and is called `name`.
-    fn effective(&self, object: &ObjectRef, name: &str, file: Option<&File>) -> Option<Arc<Object>> {
-        let best = self.sayings.get(object)?.first()?;
-        let file = if best.file == name {
+    fn effective(&self, object: &ObjectRef, name: &str, file: Option<&File>) -> Option<Object> {
+        let best = self.sayings.get(object).next()?;
+        let file = if *best.file == *name {
             file
         } else {
             self.files.get(&best.file)
@@ -114,52 +116,47 @@ impl Directory {
         file?.object(object, best.retained)
     }
 
-    fn event(&self, object: ObjectRef, before: Option<&Arc<Object>>) -> Option<Event> {
+    fn event(&self, object: ObjectRef, before: Option<&Object>) -> Option<Event> {
         match self.effective(&object, "", None) {
             Some(after) if before == Some(&after) => None,
-            Some(after) => Some(Event::Upsert(Arc::unwrap_or_clone(after))),
+            Some(after) => Some(Event::Upsert(after)),
             None if before.is_some() => Some(Event::Delete(object)),
             None => None,
         }
     }
 
-    fn retract(&mut self, name: &str, file: Option<&File>) {
+    fn retract(&mut self, name: &Arc<str>, file: Option<&File>) {
         for (object, retained) in file.into_iter().flat_map(File::sayings) {
             let saying = Saying {
                 retained,
-                file: name.to_owned(),
+                file: name.clone(),
             };
-            if let Some(sayings) = self.sayings.get_mut(object) {
-                sayings.remove(&saying);
-                if sayings.len() < 2 {
-                    self.shared.remove(object);
-                }
-                if sayings.is_empty() {
-                    self.sayings.remove(object);
-                }
+            self.sayings.remove(object, &saying);
+            if self.sayings.len(object) < 2 {
+                self.shared.remove(object);
             }
         }
     }
 
-    fn state(&mut self, name: String, file: Option<File>) {
+    fn state(&mut self, name: &Arc<str>, file: Option<File>) {
         let Some(file) = file else { return };
         for (object, retained) in file.sayings() {
-            let sayings = self.sayings.entry(object.clone()).or_default();
-            sayings.insert(Saying {
+            let saying = Saying {
                 retained,
                 file: name.clone(),
-            });
-            if sayings.len() > 1 {
+            };
+            self.sayings.insert(object.clone(), saying);
+            if self.sayings.len(object) > 1 {
                 self.shared.insert(object.clone());
             }
         }
-        self.files.insert(name, file);
+        self.files.insert(name.clone(), file);
     }
 
     /// Objects that a file says although an earlier one does.
     fn repeated(&self) -> impl Iterator<Item = Problem> {
         self.shared.iter().flat_map(move |object| {
-            let sayings = self.sayings.get(object).into_iter().flatten();
+            let sayings = self.sayings.get(object);
             let mut present = sayings.filter(|saying| !saying.retained);
             let first = present.next();
             present.filter_map(move |saying| {
@@ -188,7 +185,7 @@ impl File {
                 notes: contents.notes,
                 ..Self::default()
             }
-            .with(name, contents.objects),
+            .with(name, contents.objects, old),
         };
         if let (true, Some(old)) = (file.is_broken(), old) {
             let present = old.present.iter().map(|(object, (said, _))| (object, said));
@@ -201,15 +198,20 @@ impl File {
         Some(file)
     }
 
-    /// Of an object that is there twice the first counts.
-    fn with(mut self, name: &str, objects: Vec<(Object, Place)>) -> Self {
+    /// Of an object that is there twice the first counts. One that says what it said before stays the one that
+    /// everybody shares.
+    fn with(mut self, name: &str, objects: Vec<(Object, Place)>, old: Option<&Self>) -> Self {
         for (object, place) in objects {
             let reference = object.reference();
             match self.present.entry(reference) {
                 Entry::Occupied(first) => {
                     self.problems.push(twice(name, place, first.key().clone(), name));
                 }
-                Entry::Vacant(slot) => drop(slot.insert((Arc::new(object), place))),
+                Entry::Vacant(slot) => {
+                    let former = old.and_then(|old| old.object(slot.key(), false));
+                    let object = former.filter(|former| *former == object).unwrap_or(object);
+                    slot.insert((object, place));
+                }
             }
         }
         self
@@ -221,7 +223,7 @@ impl File {
         self.problems.iter().any(hides)
     }
 
-    fn object(&self, object: &ObjectRef, retained: bool) -> Option<Arc<Object>> {
+    fn object(&self, object: &ObjectRef, retained: bool) -> Option<Object> {
         if retained {
             self.retained.get(object).cloned()
         } else {

@@ -26,7 +26,7 @@ type Reader = fn(&Value) -> Result<Object, Wrong>;
 #[derive(Debug)]
 pub(super) enum Item {
     /// An object of the mesh.
-    Object(Box<Object>),
+    Object(Object),
     /// An object of another kind.
     Other {
         /// Its API version.
@@ -110,7 +110,7 @@ fn object(value: &Value, kind: &str, api_version: &str) -> Item {
     let known = KINDS.iter().find(|(known, ..)| *known == kind);
     match known {
         Some((_, version, read)) if *version == api_version => {
-            read(value).map_or_else(Item::Wrong, |object| Item::Object(Box::new(object)))
+            read(value).map_or_else(Item::Wrong, Item::Object)
         }
         Some((_, expected, _)) if of_kubernetes(api_version) => Item::Wrong(Wrong {
             field: "apiVersion".to_owned(),

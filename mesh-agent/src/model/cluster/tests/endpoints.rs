@@ -293,7 +293,7 @@ fn a_slice_may_change_its_service() {
     };
     let mut cluster = cluster([service(json!({})), service(other), belongs("web")]);
     let dirty = upsert(&mut cluster, [belongs("other")]);
-    let touched: Vec<_> = dirty.services.into_iter().map(|it| it.name).collect();
+    let touched: Vec<_> = dirty.services.iter().map(|it| &*it.name).collect();
     assert_eq!(touched, ["other", "web"]);
     assert_eq!(endpoints(&cluster), [""; 0]);
 }

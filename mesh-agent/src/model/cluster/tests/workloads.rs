@@ -86,7 +86,7 @@ fn a_pod_created_anew_is_another_pod() {
     let reborn = pod("a", "10.0.0.2", json!({ "metadata": { "uid": "uid-new" } }));
     let dirty = upsert(&mut cluster, [reborn]);
     let new = PodKey {
-        uid: "uid-new".to_owned(),
+        uid: "uid-new".into(),
         ..key("a")
     };
     assert!(dirty.pods.contains(&key("a")) && dirty.pods.contains(&new));

@@ -96,7 +96,7 @@ fn an_endpoint_may_refer_to_a_pod() {
     let pod = |namespace: &str, uid: Option<&str>| {
         Some(TargetPod {
             name: ObjectName::new(namespace, "web-0"),
-            uid: uid.map(str::to_owned),
+            uid: uid.map(Arc::from),
         })
     };
     assert_eq!(
@@ -112,19 +112,31 @@ fn an_endpoint_may_refer_to_a_pod() {
 }
 
 #[test]
-fn hints_name_zones() {
-    let hinted = endpoint(json!({
+fn what_is_said_of_an_endpoint_holds_for_each_address() {
+    let hinted = json!({
         "addresses": ["10.0.0.1", "10.0.0.2"],
         "nodeName": "node1",
         "hints": { "forZones": [{ "name": "a" }, { "name": "b" }] },
-    }));
-    assert_eq!(hinted.zones, ["a", "b"]);
-    assert_eq!(hinted.node.as_deref(), Some("node1"));
-    assert_eq!(hinted.addresses.len(), 2);
-    assert!(
-        endpoint(json!({ "addresses": ["10.0.0.1"], "hints": {} }))
-            .zones
-            .is_empty()
+    });
+    let slice = with(
+        "IPv4",
+        json!([hinted, { "addresses": ["10.0.0.3"], "hints": {} }]),
+        json!([]),
+    )
+    .unwrap();
+    let addresses: Vec<_> = slice.endpoints.iter().map(|it| it.addr.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    for endpoint in &slice.endpoints[..2] {
+        let hints = endpoint.hints.as_deref().unwrap();
+        assert_eq!(
+            (&hints.zones[..], &hints.nodes[..]),
+            (&["a".to_owned(), "b".to_owned()][..], &[][..])
+        );
+        assert_eq!(endpoint.node.as_deref(), Some("node1"));
+    }
+    assert_eq!(
+        (&slice.endpoints[2].hints, &slice.endpoints[2].node),
+        (&None, &None)
     );
 }
 

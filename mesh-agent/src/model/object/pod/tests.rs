@@ -32,7 +32,7 @@ fn texts(pod: &Pod) -> Vec<String> {
 fn a_bare_pod_is_good() {
     let pod = convert(json!({ "metadata": { "name": "web" } })).unwrap();
     assert_eq!(pod.key.to_string(), "default/web");
-    assert_eq!(pod.key.uid, "manifest:");
+    assert_eq!(&*pod.key.uid, "manifest:");
     assert_eq!(pod.life, Life::Live);
     assert!(pod.ready && pod.is_workload() && !pod.has_uid);
 }
@@ -105,7 +105,7 @@ fn the_network_of_the_node_makes_no_workload() {
 #[test]
 fn the_uid_or_what_stands_for_it() {
     let with_uid = json!({ "metadata": { "name": "web", "uid": "u1" }, "status": { "podIP": "10.0.0.1" } });
-    assert_eq!(convert(with_uid).unwrap().key.uid, "u1");
+    assert_eq!(&*convert(with_uid).unwrap().key.uid, "u1");
     let one = with_status(json!({ "podIP": "10.0.0.1" }));
     let same = with_status(json!({ "podIPs": [{ "ip": "10.0.0.1" }], "phase": "Running" }));
     let other = with_status(json!({ "podIP": "10.0.0.2" }));

@@ -3,6 +3,8 @@
     reason = "objects are written out where they are used"
 )]
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -178,9 +180,9 @@ fn load_balancing_is_an_annotation() {
 
 #[test]
 fn a_selector_takes_pods_with_all_its_labels() {
-    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+    let labels = |pairs: &[(&str, &str)]| {
         let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
-        pairs.iter().map(owned).collect()
+        Labels::from(pairs.iter().map(owned).collect::<BTreeMap<_, _>>())
     };
     let service = with_spec(json!({ "selector": { "app": "web", "tier": "front" } })).unwrap();
     assert!(service.selects(&labels(&[("app", "web"), ("tier", "front"), ("more", "x")])));
