@@ -23,7 +23,7 @@ use crate::{
         assign::{self, Assignment, Candidate},
         discover,
     },
-    sys::clock,
+    sys::{clock, heap},
 };
 
 /// Keeps the tables equal to the cluster.
@@ -105,6 +105,8 @@ impl Engine {
         let now = clock::monotonic();
         let plan = self.ledger.retire_unclaimed(now);
         self.carry_out(&plan);
+        // Whoever calls this has just taken in everything, which takes more memory than is kept.
+        heap::trim();
     }
 
     /// Tries again what found no room, or could not be written.

@@ -39,7 +39,7 @@ use crate::{
     model::{cluster::Cluster, ledger::Capacity},
     pods::{look::Look, watch::NetnsWatch},
     source::manifests::{Batch, ManifestSource},
-    sys::{heap, privilege},
+    sys::privilege,
     telemetry::{events::Events, task::Telemetry},
 };
 
@@ -96,7 +96,6 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     engine.apply(first.events);
     engine.retire();
     engine.stamp()?;
-    heap::trim();
     readiness.clear("manifests");
 
     for (hook, attached) in links::attach(&ebpf, &pins, &cgroup)? {
