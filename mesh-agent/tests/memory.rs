@@ -69,11 +69,12 @@ fn documents(number: usize, version: usize) -> [Value; 2] {
 fn write(directory: &Path, version: usize) {
     for first in (0..SERVICES).step_by(SERVICES_PER_FILE) {
         let numbers = first..first + SERVICES_PER_FILE;
-        let text: String = numbers
+        let texts: Vec<String> = numbers
             .flat_map(|number| documents(number, if number == first { version } else { 0 }))
-            .map(|document| format!("{document}\n"))
+            .map(|document| document.to_string())
             .collect();
-        fs::write(directory.join(format!("{first:05}.json")), text).expect("a directory that can be written");
+        fs::write(directory.join(format!("{first:05}.json")), texts.join("\n"))
+            .expect("a directory that can be written");
     }
 }
 
@@ -98,7 +99,7 @@ impl Agent {
             let ports = self.cluster.service(service);
             let plan = self
                 .ledger
-                .plan_service(service, ports.as_ref(), Duration::from_secs(60));
+                .plan_service(service, ports.as_ref(), Duration::from_mins(1));
             assert_eq!(plan.refusals, []);
         }
         changed
