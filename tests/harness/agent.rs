@@ -17,6 +17,7 @@ use crate::http::{self, Response};
 use crate::place::Place;
 use crate::program::Program;
 use crate::sandbox::Sandbox;
+use crate::wait::patient;
 
 /// Name of the node unless told otherwise.
 pub const NODE_NAME: &str = "node-1";
@@ -163,7 +164,7 @@ impl Agent {
                 return Ok(());
             }
             let alive = self.program.alive();
-            if !alive || start.elapsed() > READY_WITHIN {
+            if !alive || start.elapsed() > patient(READY_WITHIN) {
                 let state = if alive {
                     "not ready"
                 } else {

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::wait::patient;
+
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An answer.
@@ -21,15 +23,15 @@ pub struct Response {
 
 /// GET from where the calling thread stands.
 pub fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
-    let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&addr, patient(PATIENCE))?;
+    stream.set_read_timeout(Some(patient(PATIENCE)))?;
     ask(stream, &addr.to_string(), path)
 }
 
 /// GET from a Unix socket.
 pub fn get_unix(socket: &Path, path: &str) -> io::Result<Response> {
     let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patient(PATIENCE)))?;
     ask(stream, "localhost", path)
 }
 

@@ -81,4 +81,4 @@ pub use program::Program;
 pub use sandbox::Sandbox;
 pub use skip::{Skipped, skip, skip_this};
 pub use spread::Spread;
-pub use wait::{eventually, until};
+pub use wait::{eventually, patient, until};
