@@ -5,6 +5,7 @@ mod demo;
 mod ebpf;
 mod environment;
 mod interrupt;
+mod kernel;
 mod lint;
 mod run;
 mod search;

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the other tasks need on this machine, installed when missing.
 
 mod advice;
-mod apt;
+pub mod apt;
 mod cargo_install;
 mod clusters;
 mod package;
@@ -39,6 +39,8 @@ pub enum Group {
     Toolchain,
     /// Running the kernel tests
     Test,
+    /// Running kernel tests on another kernel
+    Emulator,
     /// Showing and measuring the mesh
     Demo,
 }

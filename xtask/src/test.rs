@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::builder::FalseyValueParser;
 
+use crate::kernel::{self, Version};
 use crate::lint::{self, Mode};
 use crate::run::{ask, run as run_command};
 use crate::shown::shown;
@@ -18,8 +19,11 @@ use crate::workspace::Workspace;
 use crate::{ebpf, setup};
 use report::Report;
 use selection::{Selection, Step};
-use skip::{MESH_SKIP_LOG, Skip, SkipLog};
-use tally::Tally;
+use skip::{MESH_SKIP_LOG, SkipLog};
+
+pub use selection::{KERNEL_PACKAGE, WHOLE_WORKSPACE};
+pub use skip::Skip;
+pub use tally::Tally;
 
 const MESH_TEST_LONG: &str = "MESH_TEST_LONG";
 
@@ -34,22 +38,22 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     only: Vec<Step>,
 
+    /// Only kernel tests, on this kernel in an emulator instead of on the running one
+    #[arg(long, conflicts_with = "only")]
+    kernel: Option<Version>,
+
     /// Only tests whose name contains one of these
     filters: Vec<String>,
 }
 
 /// Prepares, builds, lints and tests.
 pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
-    let selection = Selection::new(&args.only, rustix::process::geteuid().is_root());
+    let selection = Selection::new(&args.only, args.kernel, rustix::process::geteuid().is_root());
     setup::ensure(&selection.groups(), workspace)?;
     ebpf::build(workspace)?;
     let mut report = Report::default();
     if selection.tests() {
-        run_command(
-            workspace
-                .cargo()
-                .args(["build", "--workspace", "--exclude", "mesh-ebpf"]),
-        )?;
+        run_command(workspace.cargo().arg("build").args(WHOLE_WORKSPACE))?;
     }
     if selection.lints() {
         report.failed.extend(lint::lint(Mode::Check, workspace)?);
@@ -98,12 +102,17 @@ fn test(
         let reason = "these tests need root: they attach programs and make network namespaces";
         tally.skip_many(count_kernel_tests(args, workspace)?, Skip::new("kernel", reason));
     }
+    for &kernel in selection.kernels() {
+        if !kernel::test(kernel, &args.filters, workspace, &mut tally)? {
+            failed.push(kernel.title());
+        }
+    }
     Ok(tally)
 }
 
 /// How many tests would have run; they are built for that, so that they build is known at least.
 fn count_kernel_tests(args: &Args, workspace: &Workspace) -> Result<u64> {
-    let build = ["test", "--package", selection::KERNEL_PACKAGE];
+    let build = ["test", "--package", KERNEL_PACKAGE];
     run_command(workspace.cargo().args(build).arg("--no-run"))?;
     let mut list = workspace.cargo();
     list.args(build)

@@ -31,6 +31,11 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
+    /// The source tree.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The target directory of the host half.
     pub fn target(&self) -> &Path {
         &self.target

@@ -1,6 +1,7 @@
 //! Debian packages.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -56,6 +57,40 @@ fn install_held(packages: &[&str]) -> Result<()> {
     }
 }
 
+/// The packages that apt knows whose name matches this regular expression; the lists are fetched when none does.
+pub fn search(pattern: &str) -> Vec<String> {
+    let search = || {
+        let found = ask(Command::new("apt-cache").args(["search", "--names-only", pattern]));
+        names(&found.unwrap_or_default())
+    };
+    let found = search();
+    if found.is_empty() && may_update() && update().is_ok() {
+        return search();
+    }
+    found
+}
+
+/// Downloads packages into a directory, without installing them. The lists are fetched once when they turn out too old.
+pub fn download(packages: &[&str], directory: &Path) -> Result<()> {
+    let download = || {
+        let mut command = apt_get();
+        // Its own user may not be let into the directory.
+        command.args(["--option", "APT::Sandbox::User=root", "download"]);
+        run(command.args(packages).current_dir(directory))
+    };
+    match download() {
+        Err(error) if !error.is::<Interrupted>() && may_update() => {
+            update()?;
+            download()
+        }
+        done => done,
+    }
+}
+
+fn may_update() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// An error that says what root has to run, unless this is root.
 pub fn require_root(packages: &[&str]) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
@@ -95,6 +130,12 @@ fn apt_get() -> Command {
     command
 }
 
+/// `apt-cache search` says `name - what it is`.
+fn names(found: &str) -> Vec<String> {
+    let names = found.lines().filter_map(|line| line.split_once(" - "));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
 fn parse(listing: &str) -> BTreeSet<String> {
     listing
         .lines()
@@ -106,6 +147,15 @@ fn parse(listing: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_told_from_what_packages_are() {
+        assert_eq!(
+            names("linux-image-6.1.0-56-amd64 - Linux 6.1 for 64-bit PCs (signed)\n"),
+            ["linux-image-6.1.0-56-amd64"]
+        );
+        assert!(names("").is_empty());
+    }
 
     #[test]
     fn only_installed_packages_count() {

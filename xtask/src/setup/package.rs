@@ -1,6 +1,6 @@
 //! Every Debian package a task needs, and why.
 
-use Purpose::{Compiler, Demo, Linker, Test};
+use Purpose::{Compiler, Demo, Emulator, Linker, Test};
 
 /// What a package is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Purpose {
     Linker,
     /// The kernel tests.
     Test,
+    /// The kernel tests on another kernel.
+    Emulator,
     /// The demonstration and the benchmark.
     Demo,
 }
@@ -69,6 +71,11 @@ const PACKAGES: &[Package] = &[
         "nginx-light",
         &[Test, Demo],
         "an HTTP server as found in real clusters",
+    ),
+    package(
+        "qemu-system-x86",
+        &[Emulator],
+        "boots another kernel than the running one",
     ),
     package(
         "redis-server",

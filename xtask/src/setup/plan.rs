@@ -42,6 +42,7 @@ impl Plan {
             (compiler, Purpose::Compiler),
             (linker, Purpose::Linker),
             (groups.contains(&Group::Test), Purpose::Test),
+            (groups.contains(&Group::Emulator), Purpose::Emulator),
             (groups.contains(&Group::Demo), Purpose::Demo),
         ]
         .into_iter()

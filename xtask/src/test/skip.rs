@@ -28,7 +28,7 @@ impl Skip {
     }
 
     /// A line of the log, which may say `SKIP` itself. The name may contain `::`.
-    fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         let line = line.strip_prefix("SKIP ").unwrap_or(line);
         if line.trim().is_empty() {
             return None;
