@@ -1,6 +1,6 @@
 //! Which tests run on another kernel: the one list of them.
 //!
-//! Emulation is some twenty times slower than the machine it runs on, so it runs what tells kernels apart: that
+//! Emulation is many times slower than the machine it runs on, so it runs what tells kernels apart: that
 //! programs load and attach, each hook at work, accounting, and taking over from an agent that died.
 
 /// A binary of tests, and which of them run.
@@ -9,29 +9,32 @@ pub struct Suite {
     pub binary: &'static str,
     /// What of it.
     pub tests: Tests,
+    /// Tests that this kernel cannot pass, each with the reason. They count as skipped.
+    pub lacking: &'static [(&'static str, &'static str)],
 }
 
 /// A choice of tests.
 pub enum Tests {
-    /// All but these, which this kernel cannot pass: each with the reason. They count as skipped.
-    AllBut(&'static [(&'static str, &'static str)]),
+    /// All of them.
+    All,
     /// These; the others test what is the same on every kernel, or take too long.
     Only(&'static [&'static str]),
 }
-use Tests::{AllBut, Only};
+use Tests::{All, Only};
 
-/// Binaries that are not named here test what no kernel changes.
+const TCX: &str = "packets are counted by tcx, which is Linux 6.6 and newer";
+
+/// Binaries that are not named here test what no kernel changes, or the harness itself.
 pub const SUITES: &[Suite] = &[
     Suite {
         binary: "services",
-        tests: AllBut(&[]),
+        tests: All,
+        lacking: &[],
     },
     Suite {
         binary: "accounting",
-        tests: AllBut(&[(
-            "packets_and_udp_payload_are_counted_at_the_interface",
-            "packets are counted by tcx, which is Linux 6.6 and newer",
-        )]),
+        tests: All,
+        lacking: &[("packets_and_udp_payload_are_counted_at_the_interface", TCX)],
     },
     Suite {
         binary: "sockets",
@@ -46,6 +49,7 @@ pub const SUITES: &[Suite] = &[
             "no_endpoint_is_a_refusal_at_once",
             "udp_lite_is_left_alone",
         ]),
+        lacking: &[],
     },
     Suite {
         binary: "datagrams",
@@ -57,6 +61,7 @@ pub const SUITES: &[Suite] = &[
             "an_endpoint_that_is_gone_is_not_asked_again",
             "glibc_resolves_through_a_service",
         ]),
+        lacking: &[],
     },
     Suite {
         binary: "balancing",
@@ -65,20 +70,23 @@ pub const SUITES: &[Suite] = &[
             "affinity_keeps_a_client_at_its_backend",
             "a_service_goes_and_comes_back",
         ]),
+        lacking: &[],
     },
     Suite {
         binary: "lifecycle",
         tests: Only(&[
             "a_crash_and_a_restart_go_unnoticed",
-            "killed_while_it_attaches",
-            "a_link_that_is_missing_is_made_by_the_next",
+            "sigterm_ends_the_agent_and_nothing_else",
+            "changes_made_while_it_was_away_are_there_when_it_is_ready",
             "cleanup_removes_all_and_leaves_connections_alone",
             "a_map_of_another_size_is_refused_and_left_alone",
         ]),
+        lacking: &[("a_link_that_is_missing_is_made_by_the_next", TCX)],
     },
     Suite {
         binary: "cgroup_programs",
-        tests: AllBut(&[]),
+        tests: All,
+        lacking: &[],
     },
 ];
 
@@ -92,24 +100,26 @@ pub enum Verdict {
     Leave,
 }
 
-impl Tests {
+impl Suite {
     /// What becomes of this test.
     pub fn verdict(&self, test: &str) -> Verdict {
-        match self {
-            AllBut(lacking) => lacking
-                .iter()
-                .find(|(name, _)| *name == test)
-                .map_or(Verdict::Run, |(_, reason)| Verdict::Lack(reason)),
-            Only(names) if names.contains(&test) => Verdict::Run,
-            Only(_) => Verdict::Leave,
+        let lacking = self.lacking.iter().find(|(name, _)| *name == test);
+        match (lacking, &self.tests) {
+            (Some((_, reason)), _) => Verdict::Lack(reason),
+            (None, Only(names)) if !names.contains(&test) => Verdict::Leave,
+            (None, All | Only(_)) => Verdict::Run,
         }
     }
 
     /// The tests that the list names.
-    pub fn named(&self) -> Vec<&'static str> {
-        match self {
-            AllBut(lacking) => lacking.iter().map(|(name, _)| *name).collect(),
-            Only(names) => names.to_vec(),
-        }
+    pub fn named(&self) -> impl Iterator<Item = &'static str> {
+        let names = match self.tests {
+            All => &[],
+            Only(names) => names,
+        };
+        names
+            .iter()
+            .copied()
+            .chain(self.lacking.iter().map(|(name, _)| *name))
     }
 }
