@@ -265,37 +265,37 @@ fn killed_while_it_loads(test_name: &str, delays: [u64; 3]) -> Result<()> {
 #[test]
 fn killed_while_it_starts() -> Result<()> {
     require_root!();
-    killed_while_it_loads("kill-start", [0, 20, 40])
+    killed_while_it_loads("kill-start", [0, 10, 20])
 }
 
 #[test]
 fn killed_while_it_makes_its_maps() -> Result<()> {
     require_root!();
-    killed_while_it_loads("kill-maps", [60, 75, 90])
+    killed_while_it_loads("kill-maps", [30, 40, 50])
 }
 
 #[test]
 fn killed_while_it_loads_its_programs() -> Result<()> {
     require_root!();
-    killed_while_it_loads("kill-programs", [110, 130, 150])
+    killed_while_it_loads("kill-programs", [60, 70, 80])
 }
 
 #[test]
 fn killed_while_it_reads_the_manifests() -> Result<()> {
     require_root!();
-    killed_while_it_loads("kill-manifests", [170, 190, 210])
+    killed_while_it_loads("kill-manifests", [90, 105, 120])
 }
 
 #[test]
 fn killed_while_it_fills_the_tables() -> Result<()> {
     require_root!();
-    killed_while_it_loads("kill-tables", [235, 260, 285])
+    killed_while_it_loads("kill-tables", [130, 145, 160])
 }
 
 #[test]
 fn killed_while_it_attaches() -> Result<()> {
     require_root!();
-    killed_while_it_loads("kill-attach", [320, 360, 400])
+    killed_while_it_loads("kill-attach", [175, 200, 225])
 }
 
 #[test]
