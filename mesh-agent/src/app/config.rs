@@ -64,9 +64,21 @@ pub struct RunArgs {
     /// Size of a map in entries, other than its default; may be given several times.
     #[arg(long = "map-size", value_name = "MAP=ENTRIES", value_parser = map_size)]
     pub map_sizes: Vec<(String, u32)>,
+    /// Whether packets and UDP flows are counted at the pods' interfaces; TCP connections always are.
+    #[arg(long, value_enum, default_value_t = Packets::On)]
+    pub packets: Packets,
     /// How logs are written.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Whether packets are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Packets {
+    /// By a program at the host end of every pod's interface.
+    On,
+    /// No program sees packets; those of an earlier agent are removed.
+    Off,
 }
 
 /// How logs are written.

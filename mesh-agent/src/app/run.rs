@@ -1,6 +1,7 @@
 //! `mesh-agent run`: what is started, in which order, and the loop that follows.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use tokio::{
 
 use super::{
     admin,
-    config::{Place, RunArgs},
+    config::{self, Place, RunArgs},
     engine::Engine,
     lock::RunDir,
     mounts,
@@ -105,13 +106,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if let Err(error) = listing::install(&mut ebpf, &pins) {
         tracing::warn!(%error, "live connections can't be listed");
     }
-    let mut wire = match Packets::start(&mut ebpf, &pins) {
-        Ok(packets) => Some(Wire::new(packets)),
-        Err(error) => {
-            tracing::warn!(%error, "packets are not counted");
-            None
-        }
-    };
+    let mut wire = wire(args.packets, &mut ebpf, &pins);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -166,6 +161,24 @@ fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
     pins.create()?;
     let lock = PinLock::take(&pins.top())?;
     Ok((run_dir, pins, lock))
+}
+
+/// The packet programs, where they are wanted and the kernel has them.
+fn wire(wanted: config::Packets, ebpf: &mut Ebpf, pins: &Pins) -> Option<Wire> {
+    let mut packets = match Packets::start(ebpf, pins) {
+        Ok(packets) => packets,
+        Err(error) => {
+            tracing::warn!(%error, "packets are not counted");
+            return None;
+        }
+    };
+    if wanted == config::Packets::On {
+        return Some(Wire::new(packets));
+    }
+    for error in packets.sync(&BTreeSet::new()) {
+        tracing::warn!(%error, "an earlier agent's count of packets goes on");
+    }
+    None
 }
 
 /// Comes at a time, or never.
