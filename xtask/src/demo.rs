@@ -20,7 +20,7 @@ use crate::run::run as run_command;
 use crate::setup::{self, Group};
 use crate::workspace::Workspace;
 use crate::{ebpf, shown::shown};
-use host::Host;
+pub use host::Host;
 use leftovers::Leftovers;
 
 /// What `demo` is asked to do.
@@ -83,8 +83,8 @@ fn command(args: &Args, binaries: &Path) -> Command {
     command
 }
 
-/// Runs the show to whatever end it comes to; true when that is a good one and nothing is left.
-fn show(command: &mut Command, keep: bool) -> Result<bool> {
+/// Runs a program of the harness to whatever end it comes to; true when that is a good one and nothing is left.
+pub fn show(command: &mut Command, keep: bool) -> Result<bool> {
     interrupt::check()?;
     // Its input is a pipe: when this process is killed, the pipe ends, and so does the show.
     let mut child = command

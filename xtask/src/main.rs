@@ -1,5 +1,6 @@
 //! Developer tasks: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -44,6 +45,8 @@ enum Task {
     Test(test::Args),
     /// Show the mesh at work, in network namespaces; as root
     Demo(demo::Args),
+    /// Measure what the mesh costs, as ratios to the same without it; as root
+    Bench(bench::Args),
     /// Check what reviewers should not have to: format, lints, documentation, dependencies
     Tidy(tidy::Args),
 }
@@ -67,6 +70,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Build(args) => build::run(&args, &workspace),
         Task::Test(args) => test::run(&args, &workspace),
         Task::Demo(args) => demo::run(&args, &workspace),
+        Task::Bench(args) => bench::run(&args, &workspace),
         Task::Tidy(args) => tidy::run(&args, &workspace),
     }
 }

@@ -104,6 +104,11 @@ const PACKAGES: &[Package] = &[
         &[Test],
         "a database with long connections, and pgbench",
     ),
+    package(
+        "nftables",
+        &[Demo],
+        "services as kube-proxy makes them, to be compared with",
+    ),
 ];
 
 const fn package(name: &'static str, purposes: &'static [Purpose], reason: &'static str) -> Package {

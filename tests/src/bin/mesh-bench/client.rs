@@ -1,0 +1,109 @@
+//! The client: a process of its own in a pod, with one thread, that does what it is told.
+
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::order::{Order, Tally};
+use crate::processor;
+use crate::workload::{BLOCK, MESSAGE, Workload};
+
+/// Does what the lines say, until there are no more.
+pub fn work(control: &UnixStream) -> Result<()> {
+    for line in BufReader::new(control).lines() {
+        let done = line?.parse::<Order>().and_then(|order| perform(&order));
+        let answer = done.map_or_else(|error| format!("error {error:#}"), |tally| tally.to_string());
+        writeln!(&*control, "{answer}")?;
+    }
+    Ok(())
+}
+
+fn perform(order: &Order) -> Result<Tally> {
+    let done = match order.workload {
+        Workload::Requests => requests(order),
+        Workload::Connects => connects(order),
+        Workload::Streams => stream(order),
+    };
+    done.with_context(|| order.to_string())
+}
+
+fn requests(order: &Order) -> Result<Tally> {
+    let mut stream = TcpStream::connect(order.target(0))?;
+    exchange(&mut stream)?;
+    let clock = Clock::start();
+    let mut operations = 0;
+    while clock.elapsed() < order.slice {
+        exchange(&mut stream)?;
+        operations += 1;
+    }
+    Ok(clock.tally(operations))
+}
+
+fn connects(order: &Order) -> Result<Tally> {
+    let clock = Clock::start();
+    let mut operations = 0;
+    while clock.elapsed() < order.slice {
+        let mut stream = TcpStream::connect(order.target(operations))?;
+        exchange(&mut stream)?;
+        let more = stream.read(&mut [0])?;
+        ensure!(more == 0, "the server did not close");
+        operations += 1;
+    }
+    Ok(clock.tally(operations))
+}
+
+fn stream(order: &Order) -> Result<Tally> {
+    let block = vec![0_u8; BLOCK];
+    let mut stream = TcpStream::connect(order.target(0))?;
+    let clock = Clock::start();
+    let mut operations = 0;
+    while clock.elapsed() < order.slice {
+        stream.write_all(&block)?;
+        operations += 1;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut count = [0; 8];
+    stream.read_exact(&mut count)?;
+    let tally = clock.tally(operations);
+    let (arrived, sent) = (u64::from_be_bytes(count), operations * BLOCK as u64);
+    ensure!(arrived == sent, "{sent} bytes were sent, {arrived} arrived");
+    Ok(tally)
+}
+
+fn exchange(stream: &mut TcpStream) -> io::Result<()> {
+    let mut message = [0; MESSAGE];
+    stream.write_all(&message)?;
+    match stream.read_exact(&mut message) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(io::Error::other("no answer")),
+        done => done,
+    }
+}
+
+struct Clock {
+    begun: Instant,
+    cpu: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            cpu: processor::used(),
+            begun: Instant::now(),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn tally(&self, operations: u64) -> Tally {
+        Tally {
+            operations,
+            elapsed: self.elapsed(),
+            cpu: processor::used().saturating_sub(self.cpu),
+        }
+    }
+}

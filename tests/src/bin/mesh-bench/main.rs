@@ -1,0 +1,170 @@
+//! Measures what the mesh costs, as ratios to the same without it; started by `cargo xtask bench`.
+//!
+//! Absolute times are noise on a machine that does other things too. So every way works for a tenth of a second,
+//! all in turns, many rounds; only what was measured in the same round is compared. Each way has a node of its
+//! own in network namespaces, alike but for what is compared, and a client and a server that are processes of
+//! their own, pinned to processors.
+//!
+//! Standard input is the leash: its end is the end of the benchmark. Dying at any moment is a clean end: the
+//! harness's janitor sees to it.
+
+mod bar;
+mod catalogue;
+mod client;
+mod crew;
+mod dnat;
+mod order;
+mod processor;
+mod report;
+mod rounds;
+mod scale;
+mod server;
+mod side;
+mod statistics;
+mod way;
+mod workload;
+
+use std::fs;
+use std::io::{Write as _, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, exit};
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use harness::require;
+
+use report::Report;
+use rounds::Town;
+use workload::Workload;
+
+/// Measures what the mesh costs.
+#[derive(Parser)]
+#[command(name = "mesh-bench")]
+struct Options {
+    /// Rounds, in each of which every way is measured once
+    #[arg(long, value_name = "N", default_value_t = 31, value_parser = clap::value_parser!(u16).range(15..))]
+    pairs: u16,
+
+    /// Measure these parts only
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
+    only: Vec<Part>,
+
+    /// Write the figures to a file, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What can be measured on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Requests,
+    Connects,
+    Streams,
+    Scale,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args().collect();
+    let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, crew::WORKER, role, control] => crew::work(role, Path::new(control)).map(|()| ExitCode::SUCCESS),
+        _ => run(&Options::parse()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode> {
+    hold_leash();
+    let report = measure(options)?;
+    if let Some(path) = &options.json {
+        let text = format!("{:#}\n", report.json());
+        fs::write(path, text).with_context(|| path.display().to_string())?;
+    }
+    stdout().write_all(report.table().as_bytes())?;
+    Ok(if report.missed() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn measure(options: &Options) -> Result<Report> {
+    let rounds = usize::from(options.pairs);
+    let mut report = Report {
+        rounds,
+        ..Report::default()
+    };
+    let wanted = |part| options.only.is_empty() || options.only.contains(&part);
+    let workloads = Workload::ALL.into_iter().filter(|workload| {
+        wanted(match workload {
+            Workload::Requests => Part::Requests,
+            Workload::Connects => Part::Connects,
+            Workload::Streams => Part::Streams,
+        })
+    });
+    let workloads: Vec<_> = workloads.collect();
+    let cpus = processor::available()?;
+    let mut places = vec![[cpus[0], cpus[0]]];
+    if let Some(&second) = cpus.get(1) {
+        places.push([cpus[0], second]);
+    } else {
+        report
+            .skipped
+            .push("everything on two CPUs: this process may use one only".into());
+    }
+    let nft = require::program("nft");
+    say("building the nodes");
+    let mut town = Town::build(nft.is_ok() && !workloads.is_empty())?;
+    if !workloads.is_empty() {
+        match nft {
+            Err(reason) => report
+                .skipped
+                .push(format!("DNAT service: {reason} (Debian package nftables)")),
+            Ok(()) => report.notes.extend(dnat::most_connections().map(|most| {
+                format!("DNAT: at most {most} tracked connections, time-outs as the kernel has them")
+            })),
+        }
+    }
+    for workload in workloads {
+        for place in &places {
+            say(&format!("{workload} on CPUs {place:?}, {rounds} rounds"));
+            report.cells.push(town.measure(workload, *place, rounds)?);
+        }
+    }
+    if wanted(Part::Scale) {
+        let (scale, note) = scale::measure(town.mesh(), rounds, say)?;
+        report.scale = scale;
+        report.notes.push(note);
+    }
+    Ok(report)
+}
+
+/// Progress goes beside the table.
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// At the end of the input the process ends at once.
+fn hold_leash() {
+    thread::spawn(|| {
+        for _ in stdin().lines().map_while(Result::ok) {}
+        exit(1);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+        assert!(Options::try_parse_from(["mesh-bench", "--pairs", "14"]).is_err());
+        assert!(Options::try_parse_from(["mesh-bench", "--only", "scale,streams"]).is_ok());
+    }
+}

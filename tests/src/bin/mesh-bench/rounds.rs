@@ -1,0 +1,229 @@
+//! Slices of all ways in turns, so that what the machine does meanwhile meets all of them alike.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::bar::Verdict;
+use crate::crew::Sample;
+use crate::order::Order;
+use crate::side::{SERVER, SERVICE, Side};
+use crate::statistics::Estimate;
+use crate::way::{DEMANDS, Way};
+use crate::workload::Workload;
+
+/// How long each way works in a round.
+pub const SLICE: Duration = Duration::from_millis(100);
+
+/// The nodes.
+pub struct Town {
+    plain: Side,
+    /// Where the machine can.
+    dnat: Option<Side>,
+    bare: Side,
+    mesh: Side,
+}
+
+/// All that was measured of one workload on some processors.
+pub struct Cell {
+    /// What was done.
+    pub workload: Workload,
+    /// On how many processors.
+    pub processors: usize,
+    /// By way, in the order of the first round.
+    pub rows: Vec<(Way, Vec<Sample>)>,
+    /// Microseconds of a processor that the agent used for each operation through the mesh, on top.
+    pub agent_cpu: f64,
+}
+
+impl Town {
+    /// Builds all nodes.
+    pub fn build(with_dnat: bool) -> Result<Self> {
+        Ok(Self {
+            plain: Side::plain()?,
+            dnat: with_dnat.then(Side::dnat).transpose()?,
+            bare: Side::mesh("no-packets", false)?,
+            mesh: Side::mesh("mesh", true)?,
+        })
+    }
+
+    /// Measures a workload with the client on the first and the server on the second of these processors.
+    pub fn measure(
+        &mut self,
+        workload: Workload,
+        [first, second]: [usize; 2],
+        rounds: usize,
+    ) -> Result<Cell> {
+        let sides = [
+            Some(&self.plain),
+            self.dnat.as_ref(),
+            Some(&self.bare),
+            Some(&self.mesh),
+        ];
+        for side in sides.into_iter().flatten() {
+            side.crew.pin(first, second)?;
+        }
+        let ways: Vec<_> = Way::of(workload)
+            .iter()
+            .filter(|way| self.side(**way).is_some())
+            .collect();
+        let mut rows: Vec<_> = ways.iter().map(|way| (**way, Vec::new())).collect();
+        // One round that does not count: neighbours, routes and caches are found.
+        for (way, _) in &rows {
+            self.work(*way, workload)?;
+        }
+        let before = self.mesh.agent_used()?;
+        for round in 0..rounds {
+            for index in order(round, rows.len()) {
+                let (way, samples) = &mut rows[index];
+                samples.push(
+                    self.work(*way, workload)
+                        .with_context(|| format!("{workload}, {way}"))?,
+                );
+            }
+        }
+        let used = self
+            .mesh
+            .agent_used()?
+            .zip(before)
+            .map_or(0.0, |(after, before)| after - before);
+        let ours = rows
+            .iter()
+            .filter(|(way, _)| matches!(way, Way::Mesh | Way::MeshPod));
+        let operations: u64 = ours
+            .flat_map(|(_, samples)| samples)
+            .map(|sample| sample.operations)
+            .sum();
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+        let agent_cpu = used / operations as f64;
+        Ok(Cell {
+            workload,
+            processors: if first == second { 1 } else { 2 },
+            rows,
+            agent_cpu,
+        })
+    }
+
+    /// The node with the mesh.
+    pub fn mesh(&mut self) -> &mut Side {
+        &mut self.mesh
+    }
+
+    fn work(&mut self, way: Way, workload: Workload) -> Result<Sample> {
+        let first = match way {
+            Way::Plain | Way::PlainAgain | Way::MeshPod => SERVER,
+            Way::Dnat | Way::MeshNoPackets | Way::Mesh => SERVICE,
+        };
+        let order = Order {
+            workload,
+            first,
+            addresses: 1,
+            slice: SLICE,
+        };
+        self.side(way)
+            .with_context(|| format!("no node for {way}"))?
+            .crew
+            .work(&order)
+    }
+
+    fn side(&mut self, way: Way) -> Option<&mut Side> {
+        match way {
+            Way::Plain | Way::PlainAgain => Some(&mut self.plain),
+            Way::Dnat => self.dnat.as_mut(),
+            Way::MeshNoPackets => Some(&mut self.bare),
+            Way::Mesh | Way::MeshPod => Some(&mut self.mesh),
+        }
+    }
+}
+
+impl Cell {
+    /// Rates of a way, by round.
+    pub fn rates(&self, way: Way) -> Option<Vec<f64>> {
+        self.column(way, |sample| sample.rate)
+    }
+
+    /// Microseconds of a processor per operation, by round.
+    pub fn cpu(&self, way: Way) -> Option<Vec<f64>> {
+        self.column(way, |sample| sample.cpu)
+    }
+
+    /// What is asked of this workload, for the ways that were measured.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let asked = DEMANDS.iter().filter(|demand| demand.workload == self.workload);
+        let judge = |demand: &crate::way::Demand| {
+            let figure = Estimate::of_ratios(&self.rates(demand.of)?, &self.rates(demand.to)?)?;
+            let (of, to) = (demand.of, demand.to);
+            Some(Verdict {
+                what: format!("{self}: {of} / {to}"),
+                bar: demand.bar,
+                figure,
+            })
+        };
+        asked.filter_map(judge).collect()
+    }
+
+    fn column(&self, way: Way, of: impl Fn(&Sample) -> f64) -> Option<Vec<f64>> {
+        let (_, samples) = self.rows.iter().find(|(other, _)| *other == way)?;
+        Some(samples.iter().map(of).collect())
+    }
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let processors = if self.processors == 1 {
+            "one CPU"
+        } else {
+            "two CPUs"
+        };
+        write!(f, "{}, {processors}", self.workload)
+    }
+}
+
+/// Who works when in a round: each round begins one further, and every second one goes backwards, so that
+/// everyone has every place and every neighbour.
+pub fn order(round: usize, ways: usize) -> Vec<usize> {
+    let mut order: Vec<_> = (0..ways).map(|place| (place + round / 2) % ways).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_has_every_place_equally_often() {
+        let ways = 5;
+        let mut places = vec![vec![0; ways]; ways];
+        for round in 0..2 * ways {
+            for (place, way) in order(round, ways).into_iter().enumerate() {
+                places[way][place] += 1;
+            }
+        }
+        assert_eq!(places, vec![vec![2; ways]; ways]);
+    }
+
+    #[test]
+    fn bars_stand_before_the_ways_that_were_measured() {
+        let sample = |rate| Sample {
+            rate,
+            cpu: 1.0,
+            operations: 1,
+        };
+        let row = |way, rate| (way, vec![sample(rate); 15]);
+        let cell = Cell {
+            workload: Workload::Requests,
+            processors: 2,
+            rows: vec![row(Way::Plain, 100.0), row(Way::Mesh, 95.0)],
+            agent_cpu: 0.0,
+        };
+        let verdicts = cell.verdicts();
+        let [verdict] = verdicts.as_slice() else {
+            panic!("{verdicts:?}")
+        };
+        assert_eq!(verdict.what, "requests, two CPUs: mesh / plain");
+        assert_eq!(verdict.figure.to_string(), "0.95 [0.95, 0.95]");
+    }
+}

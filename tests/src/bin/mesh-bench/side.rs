@@ -1,0 +1,129 @@
+//! A node for each way to be measured: a client's pod and a server's, on a bridge, alike but for what is compared.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use harness::manifest::{self, Port};
+use harness::{Agent, Pod, Sandbox, until};
+
+use crate::crew::Crew;
+use crate::workload::Workload;
+use crate::{dnat, processor};
+
+/// Address of the node on the bridge.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// Address of the client's pod.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+/// Address of the server's pod.
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
+/// Address of the service.
+pub const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A node with its workers.
+#[derive(Debug)]
+pub struct Side {
+    /// The workers.
+    pub crew: Crew,
+    /// The agent, where the mesh is.
+    agent: Option<Agent>,
+    /// The client's pod.
+    pub client: Pod,
+    /// The server's pod.
+    pub server: Pod,
+    /// Last: all others live in it.
+    pub sandbox: Sandbox,
+}
+
+impl Side {
+    /// Two pods on a bridge and nothing else: no program of the mesh sees their sockets or packets.
+    pub fn plain() -> Result<Self> {
+        Self::build("plain")
+    }
+
+    /// The same, and a service as kube-proxy makes it with nftables.
+    pub fn dnat() -> Result<Self> {
+        let side = Self::build("dnat")?;
+        dnat::install(&side)?;
+        Ok(side)
+    }
+
+    /// The same, and the mesh; with the packet programs or without.
+    pub fn mesh(name: &str, packets: bool) -> Result<Self> {
+        let mut side = Self::build(name)?;
+        side.describe_pods()?;
+        let ports = Workload::ALL.map(|workload| {
+            let port = workload.port();
+            Port::tcp(port).named(&workload.to_string())
+        });
+        let service = manifest::service("shop", "server", &[SERVICE.into()], &ports, &[("app", "server")]);
+        side.sandbox.manifests().apply(&service)?;
+        let agent = side.sandbox.agent();
+        let agent = if packets {
+            agent
+        } else {
+            agent.arg("--packets").arg("off")
+        };
+        side.agent = Some(agent.start()?);
+        let as_wanted = until(SOON, || {
+            side.counts_packets().is_ok_and(|counted| counted == packets)
+        });
+        ensure!(
+            as_wanted,
+            "the packet programs are not as they should be: wanted {packets}"
+        );
+        Ok(side)
+    }
+
+    /// The pods and their workers.
+    pub fn build(name: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(name)?;
+        dnat::without_rules(&sandbox.node())?;
+        let client = sandbox.pod("client", &[&CLIENT.to_string()])?;
+        let server = sandbox.pod("server", &[&SERVER.to_string()])?;
+        let ground = ground(&sandbox)?;
+        Ok(Self {
+            crew: Crew::start(client.place(), server.place(), &ground)?,
+            agent: None,
+            client,
+            server,
+            sandbox,
+        })
+    }
+
+    /// Writes the manifests of the namespace and the pods, all in the mesh.
+    pub fn describe_pods(&self) -> Result<()> {
+        let manifests = self.sandbox.manifests();
+        manifests.apply(&manifest::namespace("shop", true))?;
+        for pod in [&self.client, &self.server] {
+            manifests.apply(&manifest::pod_of("shop", pod, &[("app", pod.name())]))?;
+        }
+        Ok(())
+    }
+
+    fn counts_packets(&self) -> Result<bool> {
+        let pins = self.sandbox.census()?.pins;
+        Ok(pins
+            .iter()
+            .any(|pin| pin.to_string_lossy().contains("mesh_to_pod_")))
+    }
+
+    /// Microseconds of a processor that the agent used so far.
+    pub fn agent_used(&self) -> Result<Option<f64>> {
+        let used = |agent: &Agent| processor::used_by(agent.program().pid());
+        let used = self.agent.as_ref().map(used).transpose()?;
+        Ok(used.map(|used| used.as_secs_f64() * 1e6))
+    }
+}
+
+/// The directory of everything in a sandbox.
+fn ground(sandbox: &Sandbox) -> Result<PathBuf> {
+    let bpffs = sandbox.bpffs();
+    Ok(bpffs
+        .parent()
+        .context("a sandbox without a directory")?
+        .to_owned())
+}
