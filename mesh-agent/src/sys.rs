@@ -10,4 +10,5 @@ pub mod heap;
 pub mod netns;
 pub mod privilege;
 pub mod raw;
+pub mod route;
 pub mod wait;

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::Parseable as _;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::sys::route;
 
 /// An interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,25 +26,12 @@ pub struct Link {
 /// # Errors
 /// The kernel's.
 pub fn list() -> io::Result<Vec<Link>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(request));
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-
-    let mut links = Vec::new();
-    loop {
-        let (answer, _) = socket.recv_from_full()?;
-        if !read(&answer, &mut links)? {
-            return Ok(links);
-        }
-    }
+    let answers = route::list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let link = |answer: &route::Answer| {
+        let message = LinkMessage::parse(&answer.body).map_err(io::Error::other)?;
+        Ok(describe(&message))
+    };
+    answers.iter().map(link).collect()
 }
 
 /// The interface on the host that is the other end of one of the pod's: both must say so of each other.
@@ -54,26 +42,6 @@ pub fn host_end(pod: &[Link], host: &[Link]) -> Option<u32> {
         let candidate = host.iter().find(|end| Some(end.index) == link.peer)?;
         (candidate.is_pair && candidate.peer == Some(link.index)).then_some(candidate.index)
     })
-}
-
-/// Reads one answer; returns whether more will come.
-fn read(mut answer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
-    while !answer.is_empty() {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer).map_err(io::Error::other)?;
-        match message.payload {
-            NetlinkPayload::Done(_) => return Ok(false),
-            NetlinkPayload::Error(error) => return Err(error.to_io()),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(describe(&link)),
-            _ => {}
-        }
-        // Messages are padded to four bytes.
-        let len = (message.header.length as usize).next_multiple_of(4);
-        if len == 0 {
-            break;
-        }
-        answer = answer.get(len..).unwrap_or_default();
-    }
-    Ok(true)
 }
 
 fn describe(link: &LinkMessage) -> Link {

@@ -218,12 +218,24 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 /// # Errors
 /// The kernel's.
 pub fn effective_programs(cgroup: BorrowedFd<'_>, attach: AttachType) -> io::Result<Vec<u32>> {
-    /// Most programs the kernel lets a cgroup have for one hook (`BPF_CGROUP_MAX_PROGS`).
+    query(cgroup.as_raw_fd(), attach, QUERY_EFFECTIVE)
+}
+
+/// Ids of the programs that tcx runs at an interface of the current network namespace, in order.
+///
+/// # Errors
+/// The kernel's: ENODEV where the interface is gone, EINVAL where the kernel has no tcx.
+pub fn interface_programs(ifindex: u32, attach: AttachType) -> io::Result<Vec<u32>> {
+    query(i32::try_from(ifindex).map_err(io::Error::other)?, attach, 0)
+}
+
+fn query(target: i32, attach: AttachType, query_flags: u32) -> io::Result<Vec<u32>> {
+    /// Most programs the kernel lets a hook have (`BPF_CGROUP_MAX_PROGS`, `BPF_MPROG_MAX`).
     const MAX: usize = 64;
     #[derive(FromBytes, Immutable, IntoBytes)]
     #[repr(C)]
     struct Attr {
-        target_fd: i32,
+        target: i32,
         attach_type: u32,
         query_flags: u32,
         attach_flags: u32,
@@ -233,9 +245,9 @@ pub fn effective_programs(cgroup: BorrowedFd<'_>, attach: AttachType) -> io::Res
     }
     let mut ids = [0_u32; MAX];
     let mut attr = Attr {
-        target_fd: cgroup.as_raw_fd(),
+        target,
         attach_type: attach as u32,
-        query_flags: QUERY_EFFECTIVE,
+        query_flags,
         attach_flags: 0,
         prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
         prog_cnt: 64,
@@ -244,6 +256,32 @@ pub fn effective_programs(cgroup: BorrowedFd<'_>, attach: AttachType) -> io::Res
     // SAFETY: `prog_ids` points to `MAX` integers that live across the call, as `prog_cnt` says.
     unsafe { call_mut(PROG_QUERY, &mut attr) }?;
     Ok(ids[..MAX.min(attr.prog_cnt as usize)].to_vec())
+}
+
+/// Whether the kernel makes links of programs to interfaces (tcx, 6.6 and newer): asked for one to an interface
+/// that nobody can have, a kernel that knows tcx misses the interface, one that does not refuses the question.
+///
+/// # Errors
+/// Any other answer, e.g. EPERM.
+pub fn has_tcx(program: BorrowedFd<'_>) -> io::Result<bool> {
+    match link_create(program, i32::MAX, AttachType::TcxIngress) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENODEV) => Ok(true),
+            Some(libc::EINVAL) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Id of a program.
+///
+/// # Errors
+/// The kernel's.
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // The beginning of `struct bpf_prog_info`: type, id.
+    let [_, id]: [u32; 2] = info_by_fd(program)?;
+    Ok(id)
 }
 
 /// Pins an object under a path of a BPF filesystem.
