@@ -15,6 +15,7 @@ pub mod config;
 pub mod counter;
 pub mod decide;
 pub mod flow;
+mod layout;
 pub mod names;
 pub mod packet;
 pub mod service;

@@ -1,0 +1,49 @@
+//! Sizes and alignments of everything that crosses from the kernel to user space, in bytes, held at compile
+//! time on every target. With the absence of padding, which `zerocopy` proves, they hold the offsets too.
+
+use crate::{
+    addr::Addr,
+    config::Config,
+    flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
+    packet::{PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
+    service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
+    sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
+    tag::Tagged,
+    workload::PodRef,
+};
+
+macro_rules! hold {
+    ($($kind:ty: $size:literal, $align:literal;)*) => {
+        $(const _: () = assert!(
+            size_of::<$kind>() == $size && align_of::<$kind>() == $align,
+            concat!("the layout of ", stringify!($kind), " is another: raise ABI_VERSION where it was meant")
+        );)*
+    };
+}
+
+hold! {
+    PodRef: 16, 8;
+    Addr: 16, 4;
+    Tagged: 8, 8;
+    Frontend: 20, 4;
+    ServiceInfo: 16, 8;
+    Slot: 8, 8;
+    Backend: 24, 4;
+    Member: 8, 4;
+    Config: 40, 8;
+    AffinityKey: 16, 8;
+    Affinity: 16, 8;
+    UdpFlowKey: 16, 8;
+    UdpFlow: 8, 4;
+    UdpPeerKey: 32, 8;
+    UdpPeer: 24, 4;
+    SockState: 112, 8;
+    TrafficKey: 8, 4;
+    Traffic: 40, 8;
+    PacketTotals: 96, 8;
+    UdpKey: 40, 4;
+    UdpTraffic: 48, 8;
+    UdpServiceKey: 32, 8;
+    FlowEvent: 176, 8;
+    LiveFlow: 160, 8;
+}
