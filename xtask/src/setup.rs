@@ -43,6 +43,8 @@ pub enum Group {
     Emulator,
     /// Showing and measuring the mesh
     Demo,
+    /// Building for arm64
+    Cross,
 }
 
 /// Tells or installs what is missing.

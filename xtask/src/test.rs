@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::builder::FalseyValueParser;
 
+use crate::cross::{self, Outcome};
 use crate::kernel::{self, Version};
 use crate::lint::{self, Mode};
 use crate::run::{ask, run as run_command};
@@ -57,6 +58,13 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
     }
     if selection.lints() {
         report.failed.extend(lint::lint(Mode::Check, workspace)?);
+    }
+    if selection.crosses() {
+        match cross::build(workspace)? {
+            Outcome::Built => {}
+            Outcome::Failed => report.failed.push("build for arm64"),
+            Outcome::Skipped(reason) => report.skips.push(Skip::new("build for arm64", &reason)),
+        }
     }
     if selection.tests() {
         report.tally = Some(test(args, &selection, workspace, &mut report.failed)?);

@@ -1,6 +1,6 @@
 //! Every Debian package a task needs, and why.
 
-use Purpose::{Compiler, Demo, Emulator, Linker, Test};
+use Purpose::{Compiler, Cross, Demo, Emulator, Linker, Test};
 
 /// What a package is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Purpose {
     Emulator,
     /// The demonstration and the benchmark.
     Demo,
+    /// Building for arm64.
+    Cross,
 }
 
 /// A Debian package.
@@ -108,6 +110,16 @@ const PACKAGES: &[Package] = &[
         "nftables",
         &[Demo],
         "services as kube-proxy makes them, to be compared with",
+    ),
+    package(
+        "gcc-aarch64-linux-gnu",
+        &[Cross],
+        "links for arm64, on this machine",
+    ),
+    package(
+        "libc6-dev-arm64-cross",
+        &[Cross],
+        "what it links against; the machine stays of one architecture",
     ),
 ];
 

@@ -44,6 +44,7 @@ impl Plan {
             (groups.contains(&Group::Test), Purpose::Test),
             (groups.contains(&Group::Emulator), Purpose::Emulator),
             (groups.contains(&Group::Demo), Purpose::Demo),
+            (groups.contains(&Group::Cross), Purpose::Cross),
         ]
         .into_iter()
         .filter_map(|(wanted, purpose)| wanted.then_some(purpose))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::skip::Skip;
 use super::tally::Tally;
 
 /// What is left to say.
@@ -9,6 +10,8 @@ use super::tally::Tally;
 pub struct Report {
     /// The checks and steps that failed.
     pub failed: Vec<&'static str>,
+    /// The checks and steps that did not happen.
+    pub skips: Vec<Skip>,
     /// The sum over all tests; nothing when only lints ran.
     pub tally: Option<Tally>,
 }
@@ -26,7 +29,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for skip in self.tally.iter().flat_map(|tally| &tally.skips) {
+        let of_tests = self.tally.iter().flat_map(|tally| &tally.skips);
+        for skip in of_tests.chain(&self.skips) {
             writeln!(f, "{skip}")?;
         }
         for failed in &self.failed {
@@ -39,7 +43,9 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} passed, {} failed, {} skipped",
-            tally.passed, tally.failed, tally.skipped
+            tally.passed,
+            tally.failed,
+            tally.skipped + self.skips.len() as u64
         )
     }
 }
@@ -47,7 +53,6 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test::skip::Skip;
 
     #[test]
     fn the_totals_come_last() {
@@ -55,8 +60,8 @@ mod tests {
         tally.read("test result: ok. 3 passed; 0 failed; 0 ignored");
         tally.skip(Skip::new("kernel", "no root"));
         let mut report = Report {
-            failed: Vec::new(),
             tally: Some(tally),
+            ..Report::default()
         };
         assert!(report.is_good());
         assert_eq!(
@@ -64,18 +69,19 @@ mod tests {
             "SKIP kernel: no root\n3 passed, 0 failed, 1 skipped\n"
         );
         report.failed.push("clippy");
+        report.skips.push(Skip::new("arm64", "no library"));
         assert!(!report.is_good());
         assert_eq!(
             report.to_string(),
-            "SKIP kernel: no root\nFAILED clippy\n3 passed, 0 failed, 1 skipped\n"
+            "SKIP kernel: no root\nSKIP arm64: no library\nFAILED clippy\n3 passed, 0 failed, 2 skipped\n"
         );
     }
 
     #[test]
     fn running_no_test_at_all_is_a_failure() {
         let report = Report {
-            failed: Vec::new(),
             tally: Some(Tally::default()),
+            ..Report::default()
         };
         assert!(!report.is_good());
         assert_eq!(

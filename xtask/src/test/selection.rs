@@ -17,6 +17,8 @@ pub const WHOLE_WORKSPACE: &[&str] = &["--workspace", "--exclude", "mesh-ebpf"];
 pub enum Step {
     /// Format and clippy, of both halves
     Lint,
+    /// Builds for arm64
+    Cross,
     /// Tests that need neither root nor kernel programs
     Unit,
     /// Tests that load the kernel programs; as root
@@ -65,6 +67,11 @@ impl Selection {
         self.steps.contains(&Step::Lint)
     }
 
+    /// The build for arm64 runs.
+    pub fn crosses(&self) -> bool {
+        self.steps.contains(&Step::Cross)
+    }
+
     /// Tests are to be run, or at least counted.
     pub fn tests(&self) -> bool {
         self.steps.contains(&Step::Unit) || self.steps.contains(&Step::Kernel) || !self.kernels.is_empty()
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn root_runs_everything_in_one_go() {
         let all = Selection::new(&[], None, true);
-        assert!(all.lints() && all.tests() && !all.kernel_tests_need_root());
+        assert!(all.lints() && all.crosses() && all.tests() && !all.kernel_tests_need_root());
         assert_eq!(
             all.packages(),
             Some(["--workspace", "--exclude", "mesh-ebpf"].as_slice())
@@ -138,7 +145,9 @@ mod tests {
     #[test]
     fn only_what_is_named_runs() {
         let lint = Selection::new(&[Step::Lint], None, true);
-        assert!(lint.lints() && !lint.tests());
+        assert!(lint.lints() && !lint.crosses() && !lint.tests());
+        let cross = Selection::new(&[Step::Cross], None, true);
+        assert!(cross.crosses() && !cross.lints() && !cross.tests());
         let kernel = Selection::new(&[Step::Kernel], None, true);
         assert!(!kernel.lints());
         assert_eq!(kernel.packages(), Some(["--package", KERNEL_PACKAGE].as_slice()));
