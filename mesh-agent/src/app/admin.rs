@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
-use super::{engine::Engine, readiness::Readiness};
+use super::{engine::Engine, readiness::Readiness, wire::Wire};
 use crate::{
     model::ledger,
     telemetry::{flow::FlowRecord, task::Telemetry},
@@ -45,6 +45,8 @@ pub struct Status {
     pub unassigned: Vec<String>,
     /// What found no room in a table.
     pub refusals: Vec<String>,
+    /// Pods of which the mesh sees only a part, with the reason.
+    pub partial: Vec<String>,
 }
 
 /// An entry that is not what it should be.
@@ -91,10 +93,10 @@ pub fn router(asks: mpsc::Sender<Ask>, readiness: Readiness, telemetry: Telemetr
 }
 
 /// Answers a question, on the engine's own task.
-pub fn answer(ask: Ask, engine: &mut Engine, problems: &[String]) {
+pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, problems: &[String]) {
     // Who asked may have gone meanwhile; then nobody misses the answer.
     match ask {
-        Ask::Status(reply) => drop(reply.send(describe(engine, problems))),
+        Ask::Status(reply) => drop(reply.send(describe(engine, wire, problems))),
         Ask::Diff(reply) => drop(reply.send(compare(engine))),
         Ask::Watch(reply) => {
             engine.set_watched(true);
@@ -184,7 +186,7 @@ async fn ask<T>(
     answer.await.map_err(|_| ending())
 }
 
-fn describe(engine: &Engine, problems: &[String]) -> Status {
+fn describe(engine: &Engine, wire: Option<&Wire>, problems: &[String]) -> Status {
     let objects = engine.cluster().problems().map(|problem| problem.to_string());
     let unassigned = engine.assignment().unassigned.iter();
     Status {
@@ -194,6 +196,7 @@ fn describe(engine: &Engine, problems: &[String]) -> Status {
         problems: problems.iter().cloned().chain(objects).collect(),
         unassigned: unassigned.map(|(pod, why)| format!("{pod}: {why}")).collect(),
         refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
+        partial: wire.map(Wire::partial).unwrap_or_default(),
     }
 }
 

@@ -8,6 +8,8 @@ use mesh_common::{
     names::{path, port},
 };
 
+use crate::datapath::packets::Way;
+
 /// The node agent of the mesh: loads the kernel programs and keeps their tables equal to what Kubernetes says.
 #[derive(Debug, Parser)]
 #[command(name = "mesh-agent", version, max_term_width = 100)]
@@ -64,21 +66,37 @@ pub struct RunArgs {
     /// Size of a map in entries, other than its default; may be given several times.
     #[arg(long = "map-size", value_name = "MAP=ENTRIES", value_parser = map_size)]
     pub map_sizes: Vec<(String, u32)>,
-    /// Whether packets and UDP flows are counted at the pods' interfaces; TCP connections always are.
-    #[arg(long, value_enum, default_value_t = Packets::On)]
+    /// How packets and UDP flows are counted at the pods' interfaces; TCP connections always are.
+    #[arg(long, env = "MESH_PACKETS", value_enum, default_value_t = Packets::Auto)]
     pub packets: Packets,
     /// How logs are written.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// Whether packets are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// How packets are counted, at the host end of every pod's interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Packets {
-    /// By a program at the host end of every pod's interface.
-    On,
-    /// No program sees packets; those of an earlier agent are removed.
+    /// By tcx where the kernel has it, else by clsact.
+    Auto,
+    /// By tcx links (kernel 6.6 and newer).
+    Tcx,
+    /// By filters of our own in the clsact qdisc, made where there is none.
+    Clsact,
+    /// Not at all; programs of an earlier agent are removed.
     Off,
+}
+
+impl Packets {
+    /// The way that was asked for, if so.
+    #[must_use]
+    pub const fn way(self) -> Option<Way> {
+        match self {
+            Self::Auto | Self::Off => None,
+            Self::Tcx => Some(Way::Tcx),
+            Self::Clsact => Some(Way::Clsact),
+        }
+    }
 }
 
 /// How logs are written.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -24,7 +23,7 @@ use super::{
     publish::Publisher,
     readiness::Readiness,
     serve,
-    wire::Wire,
+    wire::{self, Wire},
 };
 use crate::{
     datapath::{
@@ -32,7 +31,7 @@ use crate::{
         links::{self, Attached, Cgroup},
         listing,
         loader::{self, MapSizes},
-        packets::Packets,
+        packets::{self, Packets},
         pins::Pins,
         tables::Tables,
         verify,
@@ -59,6 +58,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (run_dir, pins, _pin_lock) = claim(&args.place)?;
     let readiness = Readiness::default();
     readiness.block("programs", "not attached yet");
+    readiness.block(wire::READINESS, "not attached yet");
     readiness.block("manifests", "not read yet");
     let listener = serve::listen(args.readiness_address).await?;
     tokio::spawn(axum::serve(listener, serve::readiness(readiness.clone())).into_future());
@@ -106,7 +106,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if let Err(error) = listing::install(&mut ebpf, &pins) {
         tracing::warn!(%error, "live connections can't be listed");
     }
-    let mut wire = wire(args.packets, &mut ebpf, &pins);
+    let mut wire = count_packets(args.packets, &mut ebpf, &pins, &readiness);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -139,9 +139,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 look.looked(started.elapsed());
             }
             () = at(names_due) => {}
-            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, &problems),
+            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &problems),
             _ = retry.tick() => engine.retry(),
             _ = verify.tick() => {
+                if let Some(wire) = &mut wire {
+                    wire.keep();
+                }
                 keep_attached(&ebpf, &pins, &cgroup, &readiness);
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());
@@ -163,21 +166,25 @@ fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
     Ok((run_dir, pins, lock))
 }
 
-/// The packet programs, where they are wanted and the kernel has them.
-fn wire(wanted: config::Packets, ebpf: &mut Ebpf, pins: &Pins) -> Option<Wire> {
-    let mut packets = match Packets::start(ebpf, pins) {
-        Ok(packets) => packets,
-        Err(error) => {
-            tracing::warn!(%error, "packets are not counted");
-            return None;
+/// Loads the packet programs; where that fails the agent works, and is not ready unless nobody wants them.
+fn count_packets(wish: config::Packets, ebpf: &mut Ebpf, pins: &Pins, readiness: &Readiness) -> Option<Wire> {
+    let wanted = wish != config::Packets::Off;
+    match Packets::start(ebpf, pins, wish.way()) {
+        Ok(packets) if wanted => return Some(Wire::new(packets, readiness.clone())),
+        Ok(mut packets) => {
+            for error in packets.sync(&BTreeSet::new()) {
+                tracing::warn!(%error, "an earlier agent's count of packets goes on");
+            }
         }
-    };
-    if wanted == config::Packets::On {
-        return Some(Wire::new(packets));
+        Err(error) => {
+            tracing::error!(%error, "packets are not counted");
+            if wanted {
+                readiness.block(wire::READINESS, error.to_string());
+                return None;
+            }
+        }
     }
-    for error in packets.sync(&BTreeSet::new()) {
-        tracing::warn!(%error, "an earlier agent's count of packets goes on");
-    }
+    readiness.clear(wire::READINESS);
     None
 }
 
@@ -250,7 +257,7 @@ fn host_name() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// Where an agent still runs, or something can't be removed.
-pub fn cleanup(place: &Place) -> anyhow::Result<Vec<PathBuf>> {
+pub fn cleanup(place: &Place) -> anyhow::Result<Vec<String>> {
     let pins = Pins::new(&place.bpffs);
     let run_dir = place
         .run_dir
@@ -262,9 +269,11 @@ pub fn cleanup(place: &Place) -> anyhow::Result<Vec<PathBuf>> {
         .exists()
         .then(|| PinLock::take(&pins.top()))
         .transpose()?;
-    let mut removed = pins.remove_all()?;
+    let mut removed = packets::remove_filters().context("removing packet programs")?;
+    let mut paths = pins.remove_all()?;
     if let Some(run_dir) = run_dir {
-        removed.extend(run_dir.remove()?);
+        paths.extend(run_dir.remove()?);
     }
+    removed.extend(paths.iter().map(|path| path.display().to_string()));
     Ok(removed)
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::readiness::Readiness;
 use crate::{
-    datapath::packets::Packets,
+    datapath::packets::{PacketError, Packets},
     model::desired::PodKey,
     pods::{
         assign::Assignment,
@@ -11,9 +12,13 @@ use crate::{
     },
 };
 
+/// What is pending as long as packets of a pod are not counted.
+pub const READINESS: &str = "packets";
+
 /// The packet programs, and where they are.
 pub struct Wire {
     packets: Packets,
+    readiness: Readiness,
     seen: BTreeMap<PodKey, Vec<Link>>,
     ends: BTreeMap<u32, PodKey>,
     failed: bool,
@@ -22,9 +27,11 @@ pub struct Wire {
 impl Wire {
     /// Nothing is followed yet.
     #[must_use]
-    pub fn new(packets: Packets) -> Self {
+    pub fn new(packets: Packets, readiness: Readiness) -> Self {
+        tracing::info!(way = %packets.way(), "packets are counted at the pods' interfaces");
         Self {
             packets,
+            readiness,
             seen: BTreeMap::new(),
             ends: BTreeMap::new(),
             failed: true,
@@ -36,16 +43,22 @@ impl Wire {
         if !self.failed && self.seen == assignment.links {
             return;
         }
-        let host = match links::list() {
-            Ok(host) => host,
-            Err(error) => return tracing::warn!(%error, "the host's interfaces can't be listed"),
-        };
-        self.ends = host_ends(&assignment.links, &host);
+        let before = self.wanted();
         self.seen.clone_from(&assignment.links);
-        let errors = self.packets.sync(&self.ends.keys().copied().collect());
-        self.failed = !errors.is_empty();
-        for error in errors {
-            tracing::warn!(%error, "packets of a pod are not counted");
+        if self.locate() && self.attach() {
+            let fresh = self.wanted().difference(&before).copied().collect();
+            self.judge(&fresh);
+        }
+    }
+
+    /// Asks the kernel whether the programs run where they should, and mends what was taken away.
+    pub fn keep(&mut self) {
+        // Pods may have gone meanwhile: what is missing is missing where their interfaces are now.
+        if !self.locate() || self.judge(&self.wanted()) && !self.failed {
+            return;
+        }
+        if self.attach() && self.judge(&self.wanted()) {
+            tracing::warn!("packet programs that were no longer attached are attached again");
         }
     }
 
@@ -55,10 +68,68 @@ impl Wire {
         &self.ends
     }
 
-    /// Pods that have no end on the host: their packets are not counted.
-    pub fn partial(&self) -> impl Iterator<Item = &PodKey> {
+    /// Pods of whose packets only some are counted, or none, each with the reason.
+    #[must_use]
+    pub fn partial(&self) -> Vec<String> {
         let ends: BTreeSet<&PodKey> = self.ends.values().collect();
-        self.seen.keys().filter(move |pod| !ends.contains(pod))
+        let endless = self.seen.keys().filter(|pod| !ends.contains(pod));
+        let endless =
+            endless.map(|pod| format!("{pod}: its interface has no end on the host: no packets are counted"));
+        let one_way = self
+            .ends
+            .iter()
+            .filter(|(end, _)| self.packets.one_way().contains(end));
+        let one_way = one_way.map(|(end, pod)| {
+            format!("{pod}: another tool's ingress qdisc is at interface {end}: only packets from the pod are counted")
+        });
+        endless.chain(one_way).collect()
+    }
+
+    fn wanted(&self) -> BTreeSet<u32> {
+        self.ends.keys().copied().collect()
+    }
+
+    /// Finds the host ends; returns whether that could be done.
+    fn locate(&mut self) -> bool {
+        match links::list() {
+            Ok(host) => {
+                self.ends = host_ends(&self.seen, &host);
+                true
+            }
+            Err(error) => {
+                self.failed = true;
+                let why = format!("the host's interfaces can't be listed: {error}");
+                self.readiness.block(READINESS, why);
+                false
+            }
+        }
+    }
+
+    /// Attaches what is missing, as far as is known; returns whether all of it is attached.
+    fn attach(&mut self) -> bool {
+        let errors = self.packets.sync(&self.wanted());
+        self.failed = !errors.is_empty();
+        if self.failed {
+            let lines: Vec<_> = errors.iter().map(PacketError::to_string).collect();
+            self.readiness.block(READINESS, lines.join("; "));
+        }
+        !self.failed
+    }
+
+    /// Asks the kernel about these interfaces; returns whether the programs run there.
+    fn judge(&mut self, interfaces: &BTreeSet<u32>) -> bool {
+        let missing = self.packets.verify(interfaces);
+        if missing.is_empty() {
+            if !self.failed {
+                self.readiness.clear(READINESS);
+            }
+            return true;
+        }
+        let line = |(end, why): (&u32, &String)| Some(format!("{}: {why}", self.ends.get(end)?));
+        let lines: Vec<_> = missing.iter().filter_map(line).collect();
+        self.readiness.block(READINESS, lines.join("; "));
+        self.failed = true;
+        false
     }
 }
 

@@ -14,8 +14,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => start(args),
         Command::Cleanup(place) => run::cleanup(&place).map(|removed| {
-            for path in &removed {
-                println!("removed {}", path.display());
+            for what in &removed {
+                println!("removed {what}");
             }
             if removed.is_empty() {
                 println!("nothing to remove");

@@ -1,24 +1,32 @@
 //! The packet programs at the host ends of the pods' interfaces.
 
+pub mod clsact;
+mod filter;
+mod survey;
+mod tcx;
+mod way;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use aya::{Ebpf, programs::ProgramError};
 use thiserror::Error;
 
+use self::clsact::ClsactError;
+pub use self::{survey::Survey, way::Way};
 use super::{
     hooks::{self, Hook},
     pins::Pins,
     readings::Readings,
     tables::TableError,
 };
-use crate::sys::bpf::{self, AttachType, Target};
+use crate::sys::bpf::{self, AttachType};
 
 /// Both directions, by name of program.
-const HOOKS: [Hook; 2] = [
+pub const HOOKS: [Hook; 2] = [
     Hook {
         program: "mesh_from_pod",
         attach: AttachType::TcxIngress,
@@ -40,39 +48,70 @@ pub enum PacketError {
         /// The reason.
         source: Box<ProgramError>,
     },
-    /// The kernel refused to attach it.
-    #[error("attaching {program} to interface {ifindex}: {source}{hint}", hint = hint(.source))]
+    /// It can't be attached.
+    #[error("attaching {program} to interface {ifindex} by {way}: {source}")]
     Attach {
         /// The program.
         program: &'static str,
         /// The interface.
         ifindex: u32,
+        /// How.
+        way: Way,
         /// The reason.
-        source: io::Error,
+        source: ClsactError,
     },
-    /// The pins can't be read or written.
-    #[error("pins: {0}")]
-    Pins(#[from] io::Error),
+    /// What is attached can't be listed or removed.
+    #[error("packet programs: {0}")]
+    Kernel(#[from] io::Error),
     /// The totals can't be read or written.
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
+impl PacketError {
+    /// Whether the interface is gone: its pod ended.
+    fn is_gone(&self) -> bool {
+        let (Self::Attach {
+            source: ClsactError::Kernel(source),
+            ..
+        }
+        | Self::Kernel(source)) = self
+        else {
+            return false;
+        };
+        source.raw_os_error() == Some(libc::ENODEV)
+    }
+}
+
+/// A packet program of ours, its descriptor and its id.
+struct Loaded {
+    hook: Hook,
+    program: OwnedFd,
+    id: u32,
+}
+
+/// What keeps packets from being counted, by interface.
+pub type Shortfall = BTreeMap<u32, String>;
+
 /// Attaches the packet programs where pods are, and nowhere else.
 pub struct Packets {
     pins: Pins,
-    programs: Vec<(Hook, OwnedFd)>,
+    programs: Vec<Loaded>,
     readings: Readings,
-    /// By name of program and interface.
-    attached: BTreeSet<(&'static str, u32)>,
+    way: Way,
+    /// By name of program, interface and way. A previous agent may have gone the other way.
+    attached: BTreeSet<(&'static str, u32, Way)>,
+    /// Interfaces where another tool lets us see packets from the pod only.
+    one_way: BTreeSet<u32>,
 }
 
 impl Packets {
-    /// Loads the programs and takes over what a previous agent attached.
+    /// Loads the programs and takes over what a previous agent attached. `wish` is the way to go; by default
+    /// the best that the kernel offers.
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn start(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self, PacketError> {
+    pub fn start(ebpf: &mut Ebpf, pins: &Pins, wish: Option<Way>) -> Result<Self, PacketError> {
         let mut programs = Vec::new();
         for hook in HOOKS {
             let failed = |source| PacketError::Program {
@@ -83,129 +122,195 @@ impl Packets {
                 .program_mut(hook.program)
                 .ok_or_else(|| failed(ProgramError::NotLoaded))?;
             hooks::load(program).map_err(failed)?;
-            programs.push((hook, hooks::fd(program).map_err(failed)?.try_clone_to_owned()?));
+            let program = hooks::fd(program).map_err(failed)?.try_clone_to_owned()?;
+            let id = bpf::program_id(program.as_fd())?;
+            programs.push(Loaded { hook, program, id });
         }
+        let offered = Way::offered(programs[0].program.as_fd());
         let mut packets = Self {
             pins: pins.clone(),
             programs,
             readings: Readings::open(pins)?,
+            way: wish.map_or(offered, Ok)?,
             attached: BTreeSet::new(),
+            one_way: BTreeSet::new(),
         };
         packets.adopt()?;
         Ok(packets)
     }
 
+    /// How the programs are attached.
+    #[must_use]
+    pub const fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Interfaces where only packets from the pod are counted, since another tool is in the way of the others.
+    #[must_use]
+    pub const fn one_way(&self) -> &BTreeSet<u32> {
+        &self.one_way
+    }
+
     /// Attaches to the interfaces that are new and leaves those that are no longer wanted. An interface that
-    /// fails is reported and tried again at the next call; the others are not held up.
+    /// fails is reported and may be tried again; the others are not held up.
     pub fn sync(&mut self, wanted: &BTreeSet<u32>) -> Vec<PacketError> {
         let mut errors = Vec::new();
-        let present: BTreeSet<u32> = self.attached.iter().map(|(_, ifindex)| *ifindex).collect();
+        let present: BTreeSet<u32> = self.attached.iter().map(|(_, ifindex, _)| *ifindex).collect();
         for ifindex in present.difference(wanted) {
             errors.extend(self.leave(*ifindex).err());
         }
         for ifindex in wanted {
             errors.extend(self.enter(*ifindex).err());
         }
+        errors.retain(|error| !error.is_gone());
         errors
+    }
+
+    /// Asks the kernel what runs at the wanted interfaces, and forgets what was believed to run and does not:
+    /// the next [`Self::sync`] attaches it again.
+    pub fn verify(&mut self, wanted: &BTreeSet<u32>) -> Shortfall {
+        let survey = Survey::of(self.way, &self.pins);
+        let mut shortfall = Shortfall::new();
+        for (ifindex, Loaded { hook, id, .. }) in wanted
+            .iter()
+            .flat_map(|ifindex| self.programs.iter().map(move |loaded| (*ifindex, loaded)))
+        {
+            let place = (hook.program, ifindex, self.way);
+            if self.one_way.contains(&ifindex) && !self.attached.contains(&place) {
+                continue;
+            }
+            let why = match survey.running(*hook, ifindex) {
+                Ok(running) if running == *id => continue,
+                Ok(other) => format!("program {other} runs in its place"),
+                Err(why) => why,
+            };
+            self.attached.remove(&place);
+            let line = format!("{} is not at interface {ifindex}: {why}", hook.program);
+            let lines = shortfall.entry(ifindex).or_default();
+            *lines = if lines.is_empty() {
+                line
+            } else {
+                format!("{lines}, {line}")
+            };
+        }
+        shortfall
     }
 
     /// Attaches what is missing at an interface.
     fn enter(&mut self, ifindex: u32) -> Result<(), PacketError> {
-        for (hook, program) in &self.programs {
-            if self.attached.contains(&(hook.program, ifindex)) {
+        // First away with what a previous agent attached the other way: rather a packet uncounted than twice.
+        self.detach(ifindex, self.way.other())?;
+        self.one_way.remove(&ifindex);
+        for Loaded { hook, program, .. } in &self.programs {
+            let place = (hook.program, ifindex, self.way);
+            if self.attached.contains(&place) {
                 continue;
             }
             self.readings.add_interface(ifindex)?;
-            let failed = |source| PacketError::Attach {
-                program: hook.program,
-                ifindex,
-                source,
+            let done = match self.way {
+                Way::Tcx => tcx::attach(&self.pins, *hook, ifindex, program.as_fd()).map_err(Into::into),
+                Way::Clsact => clsact::attach(*hook, ifindex, program.as_fd()),
             };
-            let link = bpf::attach_to_interface(program.as_fd(), ifindex, hook.attach).map_err(failed)?;
-            self.pins.replace_link(&pin_name(*hook, ifindex), link.as_fd())?;
-            self.attached.insert((hook.program, ifindex));
+            match done {
+                Err(ClsactError::OneWay) => {
+                    self.one_way.insert(ifindex);
+                    continue;
+                }
+                done => done.map_err(|source| PacketError::Attach {
+                    program: hook.program,
+                    ifindex,
+                    way: self.way,
+                    source,
+                })?,
+            }
+            self.attached.insert(place);
         }
         Ok(())
     }
 
     fn leave(&mut self, ifindex: u32) -> Result<(), PacketError> {
-        for hook in HOOKS {
-            self.pins.remove_link(&pin_name(hook, ifindex))?;
-            self.attached.remove(&(hook.program, ifindex));
+        for way in Way::ALL {
+            self.detach(ifindex, way)?;
         }
+        self.one_way.remove(&ifindex);
         self.readings.remove_interface(ifindex)?;
         Ok(())
     }
 
-    /// Makes the links of a previous agent run our programs; those whose interface is gone are removed.
+    /// Takes away what is attached to an interface in one way.
+    fn detach(&mut self, ifindex: u32, way: Way) -> io::Result<()> {
+        let there = |place: &(&str, u32, Way)| (place.1, place.2) == (ifindex, way);
+        if !self.attached.iter().any(there) {
+            return Ok(());
+        }
+        match way {
+            Way::Tcx => HOOKS
+                .into_iter()
+                .try_for_each(|hook| tcx::detach(&self.pins, hook, ifindex))?,
+            Way::Clsact => match clsact::detach(ifindex) {
+                // The filters went with the interface.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                done => done.map(drop)?,
+            },
+        }
+        self.attached.retain(|place| !there(place));
+        Ok(())
+    }
+
+    /// Makes what a previous agent attached run our programs, without a gap; what it attached the other way is
+    /// noted. Links whose interface is gone are removed.
     fn adopt(&mut self) -> Result<(), PacketError> {
-        for name in self.pins.links()? {
-            let Some((hook, ifindex)) = parse_pin_name(&name) else {
-                continue;
-            };
-            let program = self
-                .programs
-                .iter()
-                .find(|(ours, _)| ours.program == hook.program);
-            if program.is_some_and(|(_, program)| self.take_over(&name, hook, ifindex, program.as_fd())) {
-                self.attached.insert((hook.program, ifindex));
-            } else {
-                self.pins.remove_link(&name)?;
+        let links = tcx::pinned(&self.pins)?.into_iter();
+        let links = links.map(|(hook, ifindex)| (hook, ifindex, Way::Tcx));
+        let filters = clsact::installed()?.into_iter();
+        let filters = filters.map(|(hook, ifindex, _)| (hook, ifindex, Way::Clsact));
+        for (hook, ifindex, way) in links.chain(filters) {
+            if way != self.way || self.take_over(hook, ifindex) {
+                self.attached.insert((hook.program, ifindex, way));
+            } else if way == Way::Tcx {
+                tcx::detach(&self.pins, hook, ifindex)?;
             }
         }
         Ok(())
     }
 
-    fn take_over(&self, name: &str, hook: Hook, ifindex: u32, program: BorrowedFd<'_>) -> bool {
-        let taken = bpf::open_pin(&self.pins.link(name)).and_then(|link| {
-            let target = bpf::link_info(link.as_fd())?.target;
-            if target
-                != (Target::Interface {
-                    ifindex,
-                    attach_type: hook.attach as u32,
-                })
-            {
-                return Ok(false);
-            }
-            bpf::link_update(link.as_fd(), program).map(|()| true)
-        });
+    fn take_over(&self, hook: Hook, ifindex: u32) -> bool {
+        let ours = self
+            .programs
+            .iter()
+            .find(|ours| ours.hook.program == hook.program);
+        let Some(program) = ours.map(|ours| ours.program.as_fd()) else {
+            return false;
+        };
+        let taken = match self.way {
+            Way::Tcx => tcx::take_over(&self.pins, hook, ifindex, program).map_err(Into::into),
+            Way::Clsact => clsact::attach(hook, ifindex, program).map(|()| true),
+        };
         taken.unwrap_or_else(|error| {
-            tracing::info!(link = name, %error, "the link can't be taken over; attaching anew");
+            tracing::info!(program = hook.program, ifindex, %error, "can't be taken over; attaching anew");
             false
         })
     }
 }
 
-/// The next step for the error that has one.
-fn hint(error: &io::Error) -> &'static str {
-    if error.raw_os_error() == Some(libc::EINVAL) {
-        " (tcx needs kernel 6.6 or newer)"
-    } else {
-        ""
+/// Removes our filters from every interface of the current network namespace, as `mesh-agent cleanup` wants it;
+/// returns what was removed. Links go with their pins.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove_filters() -> io::Result<Vec<String>> {
+    let interfaces: BTreeSet<u32> = clsact::installed()?
+        .into_iter()
+        .map(|(_, ifindex, _)| ifindex)
+        .collect();
+    let mut removed = Vec::new();
+    for ifindex in interfaces {
+        let programs = clsact::detach(ifindex)?;
+        removed.extend(
+            programs
+                .iter()
+                .map(|program| format!("{program} at interface {ifindex}")),
+        );
     }
-}
-
-fn pin_name(hook: Hook, ifindex: u32) -> String {
-    format!("{}_{ifindex}", hook.program)
-}
-
-fn parse_pin_name(name: &str) -> Option<(Hook, u32)> {
-    HOOKS.into_iter().find_map(|hook| {
-        let ifindex = name.strip_prefix(hook.program)?.strip_prefix('_')?;
-        Some((hook, ifindex.parse().ok()?))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pins_say_program_and_interface() {
-        let (hook, ifindex) = parse_pin_name("mesh_to_pod_17").unwrap();
-        assert_eq!((hook.program, ifindex), ("mesh_to_pod", 17));
-        assert_eq!(pin_name(hook, ifindex), "mesh_to_pod_17");
-        assert!(parse_pin_name("mesh_connect4").is_none());
-        assert!(parse_pin_name("mesh_to_pod_17_new").is_none());
-    }
+    Ok(removed)
 }

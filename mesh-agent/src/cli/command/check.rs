@@ -8,7 +8,10 @@ use mesh_common::{
 };
 
 use self::report::{Check, Report};
-use super::map::{self, MapRow};
+use super::{
+    map::{self, MapRow},
+    status::PacketState,
+};
 use crate::{
     app::admin::Status,
     cli::{
@@ -79,13 +82,18 @@ fn agent(answer: &Result<Status, Silence>) -> Vec<Check> {
             &status.unassigned,
             "look at --netns-dir of the agent, and at the pods' addresses",
         ),
+        Check::none(
+            "all of every pod is seen",
+            &status.partial,
+            "what is not seen is neither counted nor judged; see the README",
+        ),
     ]
 }
 
 fn kernel(node: &Node, tables: &Tables) -> Result<Vec<Check>, Failure> {
     let held = node.held_in(tables)?;
     let config = tables.config().map_err(|error| node.unreadable(&error))?;
-    let mut checks = vec![configured(config), hooks(node, &held)];
+    let mut checks = vec![configured(config), hooks(node, &held), packets(node)?];
     checks.push(match node.flows() {
         Ok(flows) => Check::good("connections can be listed", format_args!("{} live", flows.len())),
         Err(failure) => Check::bad("connections can be listed", failure, "see the agent's log"),
@@ -126,6 +134,17 @@ fn hooks(node: &Node, held: &Held) -> Check {
         .collect();
     let why = format!("at {place}: {}", lines.join("; "));
     Check::bad(NAME, why, "restart the agent, which attaches them")
+}
+
+fn packets(node: &Node) -> Result<Check, Failure> {
+    const NAME: &str = "packets are counted";
+    let state = PacketState::of(verify::counting(&node.pins, &node.readings()?));
+    Ok(if state.faults.is_empty() {
+        Check::good(NAME, state.text())
+    } else {
+        let next = "wait ten seconds, in which the agent mends it, or see its log";
+        Check::bad(NAME, state.faults.join("; "), next)
+    })
 }
 
 fn room(maps: &[MapRow]) -> Check {
@@ -195,8 +214,9 @@ FAIL  manifests are right: a
       next: mend the objects; the last good state stays
 ok    everything has room
 ok    pods have network namespaces
+ok    all of every pod is seen
 
-1 of 5 checks failed
+1 of 6 checks failed
 "
         );
     }

@@ -12,15 +12,20 @@ use crate::{
         node::{self, Node},
         output::{self, Item, number, or_dash, table, text},
     },
-    datapath::{hooks::HOOKS, links::Cgroup, pins::Pins},
-    sys::bpf,
+    datapath::{
+        hooks::{HOOKS, Hook},
+        links::Cgroup,
+        packets::clsact,
+        pins::Pins,
+    },
+    sys::bpf::{self, AttachType},
 };
 
-/// A pinned link.
+/// A pinned link, or a filter of ours, which has no link.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkRow {
-    /// Name of its pin.
+    /// Name of its pin; of a filter, what its pin would be called.
     pub name: String,
     id: Option<u64>,
     /// Id of the program it runs.
@@ -76,7 +81,7 @@ pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
     output::list(&rows(&node.pins, cgroup)?, format)
 }
 
-/// Every link that is pinned, also those of which this version knows nothing.
+/// Every link that is pinned, also those of which this version knows nothing, and our filters.
 pub fn rows(pins: &Pins, cgroup: Option<&Cgroup>) -> Result<Vec<LinkRow>, Failure> {
     let dir = pins.root().join("links");
     let failed = |error| Failure::pin(dir.display(), &error, pins.root());
@@ -89,7 +94,13 @@ pub fn rows(pins: &Pins, cgroup: Option<&Cgroup>) -> Result<Vec<LinkRow>, Failur
         let effective = effective(&name, cgroup, info.number("prog_id"));
         Ok(row(&name, &info, effective))
     };
-    names.into_iter().map(look).collect()
+    let links = names.into_iter().map(look);
+    let filters = clsact::installed()
+        .map_err(|error| Failure::failed(format!("listing the filters of interfaces: {error}")))?;
+    let filters = filters
+        .into_iter()
+        .map(|(hook, ifindex, program)| Ok(filter_row(hook, ifindex, program)));
+    links.chain(filters).collect()
 }
 
 fn effective(name: &str, cgroup: Option<&Cgroup>, program: Option<u64>) -> Option<bool> {
@@ -97,6 +108,22 @@ fn effective(name: &str, cgroup: Option<&Cgroup>, program: Option<u64>) -> Optio
     let running = bpf::effective_programs(cgroup?.as_fd(), hook.attach).ok()?;
     let program = u32::try_from(program?).ok()?;
     Some(running.contains(&program))
+}
+
+fn filter_row(hook: Hook, ifindex: u32, program: Option<u32>) -> LinkRow {
+    let direction = match hook.attach {
+        AttachType::TcxEgress => "clsact_egress",
+        _ => "clsact_ingress",
+    };
+    LinkRow {
+        name: format!("{}_{ifindex}", hook.program),
+        id: None,
+        program: program.map(Into::into),
+        kind: "clsact".to_owned(),
+        attach_type: Some(direction.to_owned()),
+        target: Some(format!("ifindex {ifindex}")),
+        effective: None,
+    }
 }
 
 fn row(name: &str, info: &FdInfo, effective: Option<bool>) -> LinkRow {
@@ -141,6 +168,7 @@ fn attach_type(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datapath::packets::HOOKS as PACKET_HOOKS;
 
     #[test]
     fn the_table() {
@@ -161,20 +189,22 @@ mod tests {
                 None,
             ),
             row("odd", &FdInfo::default(), None),
+            filter_row(PACKET_HOOKS[1], 17, Some(61)),
         ];
         assert_eq!(
             output::list(&rows, Format::Table).unwrap(),
             "\
-NAME            ID   PROGRAM   KIND      ATTACH                 TARGET      EFFECTIVE
-mesh_connect4    4        51   cgroup    cgroup_inet4_connect   cgroup 1    yes
-mesh_list        9        60   iter      -                      map 7       -
-mesh_to_pod_7   12        61   tcx       tcx_egress             ifindex 7   -
-odd              -         -   unknown   -                      -           -
+NAME             ID   PROGRAM   KIND      ATTACH                 TARGET       EFFECTIVE
+mesh_connect4     4        51   cgroup    cgroup_inet4_connect   cgroup 1     yes
+mesh_list         9        60   iter      -                      map 7        -
+mesh_to_pod_7    12        61   tcx       tcx_egress             ifindex 7    -
+odd               -         -   unknown   -                      -            -
+mesh_to_pod_17    -        61   clsact    clsact_egress          ifindex 17   -
 "
         );
         assert_eq!(
             output::list(&rows, Format::Name).unwrap(),
-            "link/mesh_connect4\nlink/mesh_list\nlink/mesh_to_pod_7\nlink/odd\n"
+            "link/mesh_connect4\nlink/mesh_list\nlink/mesh_to_pod_7\nlink/odd\nlink/mesh_to_pod_17\n"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `status`: how the mesh on this node is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use mesh_common::config::{Config, flag};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::{
     datapath::{
         hooks::HOOKS,
         links::LinkError,
-        verify::{self, NotAttached},
+        verify::{self, Counting, NotAttached},
     },
 };
 
@@ -39,6 +39,7 @@ struct Status {
     disabled: bool,
     generation: u64,
     hooks: Vec<HookState>,
+    packets: PacketState,
     pods: usize,
     services: usize,
     backends: usize,
@@ -63,6 +64,7 @@ struct AgentState {
     problems: Vec<String>,
     refusals: Vec<String>,
     unassigned: Vec<String>,
+    partial: Vec<String>,
 }
 
 /// A hook, as the kernel has it.
@@ -72,6 +74,17 @@ struct HookState {
     attached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+}
+
+/// What counts packets, as the kernel has it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct PacketState {
+    /// Interfaces where packets should be counted.
+    interfaces: usize,
+    /// How many of them are, by way of attaching.
+    counted: BTreeMap<&'static str, usize>,
+    /// What is missing or too much.
+    pub faults: Vec<String>,
 }
 
 /// How full a map is.
@@ -97,6 +110,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         cgroup_known,
         agent: agent(node.agent.status()),
         hooks,
+        packets: PacketState::of(verify::counting(&node.pins, &readings)),
         pods: held.pods.len(),
         services: held.services.len(),
         backends: held.backends.len(),
@@ -164,6 +178,7 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
             problems: status.problems,
             refusals: status.refusals,
             unassigned: status.unassigned,
+            partial: status.partial,
         },
         Err(Silence::NotRunning(_)) => AgentState::default(),
         Err(silence) => AgentState {
@@ -196,6 +211,7 @@ impl Status {
             disabled: config.flags & flag::DISABLED != 0,
             generation: config.generation,
             hooks: Vec::new(),
+            packets: PacketState::default(),
             pods: 0,
             services: 0,
             backends: 0,
@@ -214,6 +230,39 @@ impl Status {
             (false, true) => format!("no: {}", self.agent.pending.join("; ")),
             (false, false) => "no: the agent is not running; the kernel goes on with what it has".to_owned(),
         }
+    }
+}
+
+impl PacketState {
+    /// What was found, or why nothing could be.
+    pub fn of(counting: io::Result<Counting>) -> Self {
+        match counting {
+            Ok(counting) => Self {
+                interfaces: counting.interfaces,
+                counted: counting
+                    .ways
+                    .iter()
+                    .map(|(way, count)| (way.name(), *count))
+                    .collect(),
+                faults: counting.faults,
+            },
+            Err(error) => Self {
+                faults: vec![error.to_string()],
+                ..Self::default()
+            },
+        }
+    }
+
+    /// At how many interfaces packets are counted, and how.
+    pub fn text(&self) -> String {
+        let counted: usize = self.counted.values().sum();
+        let names: Vec<_> = self.counted.keys().copied().collect();
+        let by = if names.is_empty() { "" } else { " by " };
+        format!(
+            "{counted} of {} interfaces{by}{}",
+            self.interfaces,
+            names.join(" and ")
+        )
     }
 }
 
@@ -241,6 +290,7 @@ impl Detail for Status {
                 self.cgroup.clone() + self.cgroup_known.map_or("", Known::remark),
             ),
             ("Hooks", format!("{attached} of {} attached", self.hooks.len())),
+            ("Packets", self.packets.text()),
             ("Pods", format!("{} enrolled", self.pods)),
             ("Services", format!("{} ports", self.services)),
             ("Backends", self.backends.to_string()),
@@ -258,9 +308,11 @@ impl Detail for Status {
             .filter_map(|hook| Some(format!("{}: {}", hook.program, hook.why.as_ref()?)));
         let lists = [
             ("Not attached", missing.collect()),
+            ("Packets not counted", self.packets.faults.clone()),
             ("Problems", self.agent.problems.clone()),
             ("Without room", self.agent.refusals.clone()),
             ("Pods without a network namespace", self.agent.unassigned.clone()),
+            ("Pods seen in part", self.agent.partial.clone()),
         ];
         let lists: String = lists.iter().map(|(head, lines)| section(head, lines)).collect();
         let maps = self.maps.iter().map(|fill| {

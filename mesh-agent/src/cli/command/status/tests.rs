@@ -1,4 +1,5 @@
 use super::*;
+use crate::datapath::packets::Way;
 
 fn status(agent: AgentState, missing: &[NotAttached]) -> Status {
     let status = Status {
@@ -7,6 +8,11 @@ fn status(agent: AgentState, missing: &[NotAttached]) -> Status {
         cgroup_known: Some(Known::Noted),
         agent,
         hooks: hook_states(missing),
+        packets: PacketState::of(Ok(Counting {
+            interfaces: 2,
+            ways: [(Way::Tcx, 2)].into(),
+            faults: Vec::new(),
+        })),
         pods: 2,
         services: 3,
         backends: 4,
@@ -50,6 +56,7 @@ Agent:       running (pid 42, version 0.1.0)
 Ready:       yes
 Cgroup:      /sys/fs/cgroup
 Hooks:       9 of 9 attached
+Packets:     2 of 2 interfaces by tcx
 Pods:        2 enrolled
 Services:    3 ports
 Backends:    4
@@ -81,6 +88,7 @@ fn what_is_wrong_is_listed() {
     let agent = AgentState {
         problems: vec!["svc.yaml: no spec".into()],
         unassigned: vec!["shop/web: no address".into()],
+        partial: vec!["shop/vm: no end".into()],
         ..running(&["programs: mesh_tcp: gone"])
     };
     let missing = [NotAttached {
@@ -100,6 +108,10 @@ fn what_is_wrong_is_listed() {
         "{text}"
     );
     assert!(!text.contains("Without room"), "{text}");
+    assert!(
+        text.contains("\nPods seen in part:\n  shop/vm: no end\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -148,7 +160,8 @@ fn as_json() {
     "pending": [],
     "problems": [],
     "refusals": [],
-    "unassigned": []
+    "unassigned": [],
+    "partial": []
   },
   "disabled": false,
   "generation": 7,
@@ -158,6 +171,13 @@ fn as_json() {
       "attached": true
     }
   ],
+  "packets": {
+    "interfaces": 2,
+    "counted": {
+      "tcx": 2
+    },
+    "faults": []
+  },
   "pods": 2,
   "services": 3,
   "backends": 4,
