@@ -66,12 +66,14 @@ pub fn at_least(agent: &Agent, service: &str, backends: &[&str], least: Carried)
     Ok(seen)
 }
 
-/// Waits until no connection of the client lives; those of servers may wait for a time-out of their own.
+/// Waits until no TCP connection of the client lives; those of servers may wait for a time-out of their own, and
+/// a UDP flow lives until it was silent for long.
 pub fn none_lives(shop: &Shop) -> Result<()> {
     let mut list = Value::Null;
     let none = until(SOON, || {
         list = shown(shop, &["connection", "list", "--pod", "shop/client"]).unwrap_or_default();
-        list["items"].as_array().is_some_and(Vec::is_empty)
+        let rows = list["items"].as_array();
+        rows.is_some_and(|rows| rows.iter().all(|row| row["protocol"] == "UDP"))
     });
     ensure!(none, "connections of the client live on: {list}");
     Ok(())
