@@ -85,17 +85,6 @@ pub const SUITES: &[Suite] = &[
         )],
     },
     Suite {
-        binary: "packets",
-        tests: Only(&[
-            "filters_of_other_tools_stay",
-            "a_killed_agent_neither_loses_nor_doubles",
-        ]),
-        lacking: &[(
-            "filters_count_what_links_count",
-            "links are tcx's, which is Linux 6.6 and newer",
-        )],
-    },
-    Suite {
         binary: "cgroup_programs",
         tests: All,
         lacking: &[],
