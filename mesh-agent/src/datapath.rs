@@ -1,5 +1,6 @@
 //! The kernel side as the agent sees it; the only home of aya.
 
+pub mod accel;
 mod btf;
 pub mod census;
 pub mod hooks;

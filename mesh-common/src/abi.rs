@@ -1,6 +1,7 @@
 //! The version of the kernel tables, the names they are pinned under and their layout.
 
 use crate::{
+    accel::{SocketKey, Splice},
     addr::Addr,
     config::Config,
     counter::Counter,
@@ -53,6 +54,12 @@ pub mod map {
     pub const UDP_SERVICES: &str = "UDP_SERVICES";
     /// Ring buffer of [`crate::flow::FlowEvent`].
     pub const EVENTS: &str = "EVENTS";
+    /// [`crate::accel::SocketKey`] to socket: what messages are redirected to.
+    pub const SOCKETS: &str = "SOCKETS";
+    /// [`crate::accel::SocketKey`] to [`crate::accel::Splice`]: what senders know of those sockets.
+    pub const SPLICES: &str = "SPLICES";
+    /// Socket storage of `u32`, not 0 for sockets of the mesh itself; user space marks them, their children inherit it.
+    pub const OWN_SOCKETS: &str = "OWN_SOCKETS";
     /// One [`crate::config::Config`].
     pub const CONFIG: &str = "CONFIG";
 }
@@ -71,6 +78,8 @@ pub enum MapKind {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
+    /// `BPF_MAP_TYPE_SOCKHASH`.
+    SockHash = 18,
     /// `BPF_MAP_TYPE_SK_STORAGE`.
     SkStorage = 24,
     /// `BPF_MAP_TYPE_RINGBUF`; its size is in bytes.
@@ -119,7 +128,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 18] = [
+pub const MAPS: [MapSpec; 21] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
     MapSpec::agent::<Frontend, Tagged>(map::SERVICES, MapKind::Hash, size::SERVICES),
@@ -128,6 +137,9 @@ pub const MAPS: [MapSpec; 18] = [
     MapSpec::agent::<u32, Backend>(map::BACKENDS, MapKind::Array, size::BACKENDS),
     MapSpec::agent::<Member, u32>(map::MEMBERS, MapKind::Hash, size::MEMBERS),
     MapSpec::agent::<u32, Config>(map::CONFIG, MapKind::Array, 1),
+    MapSpec::agent::<u32, u32>(map::OWN_SOCKETS, MapKind::SkStorage, 0),
+    MapSpec::kernel::<SocketKey, u32>(map::SOCKETS, MapKind::SockHash, size::SOCKETS),
+    MapSpec::kernel::<SocketKey, Splice>(map::SPLICES, MapKind::Hash, size::SOCKETS),
     MapSpec::kernel::<AffinityKey, Affinity>(map::AFFINITY, MapKind::LruHash, size::AFFINITY),
     MapSpec::kernel::<UdpFlowKey, UdpFlow>(map::UDP_FLOWS, MapKind::LruHash, size::UDP_FLOWS),
     MapSpec::kernel::<UdpPeerKey, UdpPeer>(map::UDP_PEERS, MapKind::LruHash, size::UDP_PEERS),
@@ -168,6 +180,8 @@ pub mod size {
     pub const UDP_TRAFFIC: usize = 131_072;
     /// Remembered services of pods' UDP backends.
     pub const UDP_SERVICES: usize = 65_536;
+    /// Sockets that are enrolled for the redirect.
+    pub const SOCKETS: usize = 65_536;
     /// Ring buffer of events, in bytes; a power of two.
     pub const EVENTS: usize = 4 << 20;
     /// Remembered questions of UDP sockets.

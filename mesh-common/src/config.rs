@@ -31,4 +31,10 @@ pub mod flag {
     pub const DISABLED: u32 = 1;
     /// Somebody watches the flows live: send events of opened connections, too.
     pub const WATCHED: u32 = 1 << 1;
+    /// The start-up probe has passed for applications' sockets: they may be enrolled for the redirect.
+    pub const ACCEL_APPLICATIONS: u32 = 1 << 2;
+    /// The start-up probe has passed for the mesh's own sockets.
+    pub const ACCEL_OWN: u32 = 1 << 3;
+    /// An operator switched the redirect off: everything goes by TCP, also on enrolled sockets.
+    pub const ACCEL_OFF: u32 = 1 << 4;
 }

@@ -1,5 +1,7 @@
 //! Decisions as pure functions, shared by the kernel programs and the tests on the host.
 
 pub mod affinity;
+pub mod enrol;
+pub mod guard;
 pub mod pick;
 pub mod tcp;

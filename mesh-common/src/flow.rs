@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::sock::SockState;
+use crate::{accel::Moved, sock::SockState};
 
 /// What TCP knows of a connection (`struct tcp_sock`), raw.
 #[repr(C)]
@@ -82,6 +82,8 @@ pub struct LiveFlow {
     pub sock: SockState,
     /// What TCP knows now.
     pub tcp: TcpFigures,
+    /// What came in by redirect.
+    pub received: Moved,
 }
 
 /// An event of a flow.
@@ -98,6 +100,8 @@ pub struct FlowEvent {
     pub sock: SockState,
     /// What TCP knew; zero for what is no TCP connection.
     pub tcp: TcpFigures,
+    /// What had come in by redirect.
+    pub received: Moved,
 }
 
 /// What happened.
@@ -150,10 +154,14 @@ pub struct Traffic {
     pub closed: u64,
     /// Connections that were never established.
     pub failed: u64,
-    /// Bytes the peers acknowledged, of connections that ended.
+    /// Bytes the peers acknowledged or got by redirect, of connections that ended.
     pub bytes_sent: u64,
-    /// Bytes received, of connections that ended.
+    /// Bytes received on either path, of connections that ended.
     pub bytes_received: u64,
+    /// What of it was sent by redirect.
+    pub redirected_sent: Moved,
+    /// What of it came by redirect.
+    pub redirected_received: Moved,
 }
 
 impl Traffic {
@@ -166,6 +174,8 @@ impl Traffic {
             failed: self.failed.wrapping_add(other.failed),
             bytes_sent: self.bytes_sent.wrapping_add(other.bytes_sent),
             bytes_received: self.bytes_received.wrapping_add(other.bytes_received),
+            redirected_sent: self.redirected_sent.plus(other.redirected_sent),
+            redirected_received: self.redirected_received.plus(other.redirected_received),
         }
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 pub mod abi;
+pub mod accel;
 pub mod addr;
 pub mod config;
 pub mod counter;

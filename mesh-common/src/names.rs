@@ -13,6 +13,16 @@ pub mod dataplane {
     pub const DISABLED: &str = "disabled";
 }
 
+/// Annotation on a Namespace or Pod: whether the pods' own sockets may be accelerated.
+pub mod acceleration {
+    /// The key.
+    pub const ANNOTATION: &str = "mesh-agent.io/acceleration";
+    /// Plain TCP (default).
+    pub const OFF: &str = "off";
+    /// The guarded redirect from socket to socket, towards pods of the same node that ask for it, too.
+    pub const SOCKET: &str = "socket";
+}
+
 /// Annotation on a Service: how a backend is chosen.
 pub mod load_balancing {
     /// The key.

@@ -2,7 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::addr::{Addr, Port};
+use crate::{
+    accel::{Accel, SocketKey},
+    addr::{Addr, Port},
+};
 
 /// Socket storage: lives exactly as long as the socket, so no table can evict it.
 ///
@@ -45,6 +48,25 @@ pub struct SockState {
     pub opened_ns: u64,
     /// When it was established; 0 while it is not.
     pub established_ns: u64,
+    /// What acceleration did for it.
+    pub accel: Accel,
+}
+
+impl SockState {
+    /// What the socket is known by where sockets are looked up by their ends.
+    #[must_use]
+    #[inline(always)]
+    pub const fn key(&self) -> SocketKey {
+        SocketKey {
+            pod: self.pod,
+            reserved: 0,
+            local: self.local_addr,
+            remote: self.remote_addr,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            padding: 0,
+        }
+    }
 }
 
 /// Flags of [`SockState`].
@@ -55,6 +77,10 @@ pub mod flag {
     pub const PASSIVE: u32 = 1 << 1;
     /// A segment with the peer's FIN was seen.
     pub const FIN_SEEN: u32 = 1 << 2;
+    /// The pod's owner asks for acceleration.
+    pub const ACCELERATED: u32 = 1 << 3;
+    /// A socket of the mesh itself.
+    pub const OWN: u32 = 1 << 4;
 }
 
 /// Key of `UDP_FLOWS`: an unconnected UDP socket and a service it sends to.

@@ -24,10 +24,12 @@ pub const fn hash_cookie(cookie: u64) -> u64 {
     crate::tag::mix(0, cookie)
 }
 
-/// Flags of the [`Tagged`] values in `WORKLOADS`.
+/// Flags of the [`Tagged`] values in `WORKLOADS` and `PODS`.
 pub mod flag {
     /// The pod runs on this node.
     pub const LOCAL: u8 = 1;
     /// The pod is in the mesh.
     pub const ENROLLED: u8 = 1 << 1;
+    /// The pod's owner asks for acceleration.
+    pub const ACCELERATED: u8 = 1 << 2;
 }

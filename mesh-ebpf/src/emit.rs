@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_query};
 use mesh_common::{
     abi::size,
+    accel::Moved,
     addr::Protocol,
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
@@ -22,13 +23,14 @@ const FORCE_WAKEUP: u64 = 2;
 /// Sends one event of a TCP connection. The reader looks several times a second; it is woken only when the
 /// buffer fills, since waking a process costs more than the event.
 #[inline(always)]
-pub fn event(kind: EventKind, sock: &SockState, tcp: &TcpFigures) {
+pub fn event(kind: EventKind, sock: &SockState, tcp: &TcpFigures, received: Moved) {
     send(|at_ns| FlowEvent {
         kind: kind as u32,
         protocol: Protocol::Tcp as u32,
         at_ns,
         sock: *sock,
         tcp: *tcp,
+        received,
     });
 }
 
@@ -48,6 +50,7 @@ pub fn refused(kind: EventKind, pod: &Pod, asked: &Frontend, service: u32) {
             ..SockState::default()
         },
         tcp: TcpFigures::default(),
+        received: Moved::default(),
     });
 }
 

@@ -7,18 +7,20 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use mesh_common::{
+    accel::{Accel, Moved},
     config,
     counter::Counter,
     decide::tcp::{self, End, state},
     flow::{EventKind, TcpFigures},
     sock::{SockState, flag},
+    workload,
 };
 
 use crate::{
     count::count,
-    emit,
+    emit, enrol,
     maps::CONFIG,
-    pod,
+    marks, pod,
     segment::{self, figures},
     storage, traffic,
 };
@@ -39,15 +41,26 @@ const WANT_STATE: u32 = 1 << 2;
 /// `BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG`: call for every segment that comes in.
 const WANT_HEADERS: u32 = 1 << 4;
 
-/// Socket operations of TCP sockets.
+/// Socket operations of TCP sockets, where nothing can be redirected: it reads nothing of the kernel's own.
 #[sock_ops]
 pub fn mesh_tcp(ctx: SockOpsContext) -> u32 {
+    run::<false>(&ctx)
+}
+
+/// The same, with acceleration; it takes `mesh_tcp`'s place where the kernel lets it.
+#[sock_ops]
+pub fn mesh_tcp_accel(ctx: SockOpsContext) -> u32 {
+    run::<true>(&ctx)
+}
+
+#[inline(always)]
+fn run<const ACCEL: bool>(ctx: &SockOpsContext) -> u32 {
     match ctx.op() {
-        CONNECT => asked(&ctx),
-        ACTIVE_ESTABLISHED => established(&ctx, flag::ACTIVE),
-        PASSIVE_ESTABLISHED => established(&ctx, flag::PASSIVE),
-        STATE => changed(&ctx),
-        HEADER => segment::note_fin(&ctx),
+        CONNECT => asked::<ACCEL>(ctx),
+        ACTIVE_ESTABLISHED => established::<ACCEL>(ctx, flag::ACTIVE),
+        PASSIVE_ESTABLISHED => established::<ACCEL>(ctx, flag::PASSIVE),
+        STATE => changed(ctx),
+        HEADER => segment::note_fin(ctx),
         _ => {}
     }
     1
@@ -55,32 +68,36 @@ pub fn mesh_tcp(ctx: SockOpsContext) -> u32 {
 
 /// A pod's socket is about to send its SYN; source and destination are known.
 #[inline(always)]
-fn asked(ctx: &SockOpsContext) {
-    let Some(sock) = adopt(ctx) else { return };
-    sock.flags = flag::ACTIVE;
+fn asked<const ACCEL: bool>(ctx: &SockOpsContext) {
+    let Some(sock) = adopt::<ACCEL>(ctx) else { return };
+    sock.flags |= flag::ACTIVE;
     sock.established_ns = 0;
     want(ctx, WANT_STATE);
 }
 
 /// The handshake is done.
 #[inline(always)]
-fn established(ctx: &SockOpsContext, side: u32) {
+fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
     let sock = if side == flag::ACTIVE {
         segment::state(ctx)
     } else {
-        adopt(ctx)
+        adopt::<ACCEL>(ctx)
     };
     let Some(sock) = sock else { return };
     // SAFETY: the helper has no preconditions.
     sock.established_ns = unsafe { bpf_ktime_get_ns() };
-    sock.flags = side;
+    sock.flags |= side;
     want(ctx, WANT_STATE);
+    if ACCEL && sock.flags & (flag::ACCELERATED | flag::OWN) != 0 {
+        enrol::enrol(ctx, sock);
+    }
     traffic::update(sock, |total| total.opened += 1);
     if CONFIG
         .get(0)
         .is_some_and(|config| config.flags & config::flag::WATCHED != 0)
     {
-        emit::event(EventKind::Opened, sock, &figures(ctx, state::ESTABLISHED));
+        let tcp = figures(ctx, state::ESTABLISHED);
+        emit::event(EventKind::Opened, sock, &tcp, Moved::default());
     }
 }
 
@@ -97,30 +114,36 @@ fn changed(ctx: &SockOpsContext) {
     }
     let Some(sock) = segment::state(ctx) else { return };
     let tcp = figures(ctx, old);
-    ended(sock, &tcp);
+    let received = enrol::leave(sock);
+    ended(sock, &tcp, received);
     // The socket may be connected again; its next connection starts from nothing.
     (sock.flags, sock.fin_seq, sock.established_ns) = (0, 0, 0);
+    sock.accel = Accel::default();
 }
 
 #[inline(always)]
-fn ended(sock: &SockState, tcp: &TcpFigures) {
-    let (sent, received) = (tcp::bytes_sent(sock, tcp), tcp::bytes_received(sock, tcp));
+fn ended(sock: &SockState, tcp: &TcpFigures, received: Moved) {
+    let redirected = sock.accel.redirected;
+    let bytes_sent = tcp::bytes_sent(sock, tcp);
+    let bytes_received = tcp::bytes_received(sock, tcp, received);
     let failed = End::of(tcp) as u32 == End::ConnectFailed as u32;
     traffic::update(sock, |total| {
         if failed {
             total.failed += 1;
         } else {
             total.closed += 1;
-            total.bytes_sent += sent;
-            total.bytes_received += received;
+            total.bytes_sent += bytes_sent;
+            total.bytes_received += bytes_received;
+            total.redirected_sent = total.redirected_sent.plus(redirected);
+            total.redirected_received = total.redirected_received.plus(received);
         }
     });
-    emit::event(EventKind::Closed, sock, tcp);
+    emit::event(EventKind::Closed, sock, tcp, received);
 }
 
 /// Fills the storage of a pod's socket; `None` where the socket is not in the mesh.
 #[inline(always)]
-fn adopt(ctx: &SockOpsContext) -> Option<&'static mut SockState> {
+fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockState> {
     // SAFETY: the helper takes this program type's context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let pod = pod::find(netns)?;
@@ -148,6 +171,17 @@ fn adopt(ctx: &SockOpsContext) -> Option<&'static mut SockState> {
     sock.pod = pod.workload;
     sock.netns = netns;
     sock.fin_seq = 0;
+    sock.flags = 0;
+    sock.accel = Accel::default();
+    if ACCEL {
+        if pod.flags & workload::flag::ACCELERATED != 0 {
+            sock.flags |= flag::ACCELERATED;
+        }
+        // SAFETY: the socket is this context's own.
+        if unsafe { marks::is_own(segment::socket(ctx)) } {
+            sock.flags |= flag::OWN;
+        }
+    }
     // SAFETY: the helper takes this program type's context.
     sock.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     // SAFETY: the helper has no preconditions.

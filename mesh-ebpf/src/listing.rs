@@ -15,9 +15,12 @@ use aya_ebpf::{
     helpers::{bpf_probe_read_kernel_buf, bpf_seq_write},
 };
 use mesh_common::{
+    accel::Moved,
     flow::{TcpFigures, TcpOffsets},
     sock::SockState,
 };
+
+use crate::maps::SPLICES;
 
 /// Where TCP keeps its figures, in bytes from the start of `struct tcp_sock`.
 #[unsafe(no_mangle)]
@@ -27,6 +30,8 @@ static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets::NONE);
 const SOCK_LEN: u32 = size_of::<SockState>() as u32;
 #[expect(clippy::cast_possible_truncation, reason = "both are some hundred bytes long")]
 const TCP_LEN: u32 = size_of::<TcpFigures>() as u32;
+#[expect(clippy::cast_possible_truncation, reason = "a few bytes")]
+const MOVED_LEN: u32 = size_of::<Moved>() as u32;
 
 /// `struct bpf_iter__bpf_sk_storage_map`.
 #[repr(C)]
@@ -65,13 +70,27 @@ pub extern "C" fn mesh_list(ctx: *const Context) -> i32 {
         // SAFETY: `meta` and `seq` are valid for as long as the program runs.
         let seq = unsafe { (*(*ctx).meta).seq };
         let figures = figures(sk);
+        let received = received(value);
         // SAFETY: both values are as long as said; a record that found no room is written again by the kernel.
         unsafe {
             bpf_seq_write(seq, value.cast(), SOCK_LEN);
             bpf_seq_write(seq, addr_of!(figures).cast(), TCP_LEN);
+            bpf_seq_write(seq, addr_of!(received).cast(), MOVED_LEN);
         }
     }
     0
+}
+
+/// What came in by redirect.
+#[inline(always)]
+fn received(value: *const SockState) -> Moved {
+    // SAFETY: not null, so it points to the storage of the socket at hand.
+    let sock = unsafe { &*value };
+    if sock.accel.sk == 0 {
+        return Moved::default();
+    }
+    // SAFETY: copied at once.
+    unsafe { SPLICES.get(sock.key()) }.map_or(Moved::default(), |splice| splice.received)
 }
 
 #[inline(always)]

@@ -3,11 +3,12 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage, SockHash},
     macros::btf_map,
 };
 use mesh_common::{
     abi::size,
+    accel::{SocketKey, Splice},
     addr::Addr,
     config::Config,
     counter::Counter,
@@ -44,6 +45,12 @@ pub static MEMBERS: HashMap<Member, u32, { size::MEMBERS }, NO_PREALLOC> = HashM
 
 #[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
+
+#[btf_map]
+pub static SOCKETS: SockHash<SocketKey, { size::SOCKETS }> = SockHash::new();
+
+#[btf_map]
+pub static SPLICES: HashMap<SocketKey, Splice, { size::SOCKETS }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { size::AFFINITY }> = LruHashMap::new();

@@ -23,6 +23,8 @@ pub struct Pod {
     pub workload: u32,
     /// What consistent hashing knows it by.
     pub seed: u32,
+    /// Bits of [`mesh_common::workload::flag`].
+    pub flags: u8,
 }
 
 /// The pod of a network namespace; `None` for everything that is not in the mesh, after one look-up.
@@ -45,6 +47,7 @@ fn read(netns: u64) -> Lookup<Pod> {
             netns,
             workload: workload.id(),
             seed,
+            flags: workload.flags(),
         })
     } else {
         Lookup::Recycled
@@ -54,19 +57,24 @@ fn read(netns: u64) -> Lookup<Pod> {
 /// Workload id of the pod with an address; 0 where that is no pod.
 #[inline(always)]
 pub fn workload_at(addr: &Addr) -> u32 {
-    let found = checked(|| {
+    owner(addr).map_or(0, Tagged::id)
+}
+
+/// The pod with an address.
+#[inline(always)]
+pub fn owner(addr: &Addr) -> Option<Tagged> {
+    checked(|| {
         let Some(value) = WORKLOADS.get_ptr(addr) else {
             return Lookup::Absent;
         };
         // SAFETY: `value` points into the map's value for as long as the program runs; one word, read at once.
         let value: Tagged = unsafe { read_volatile(value) };
         if value.belongs_to(hash_addr(addr)) {
-            Lookup::Found(value.id())
+            Lookup::Found(value)
         } else {
             Lookup::Recycled
         }
-    });
-    found.unwrap_or(0)
+    })
 }
 
 /// Whether the kill switch is off.

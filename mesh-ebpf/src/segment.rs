@@ -15,6 +15,8 @@ use crate::storage;
 const AF_INET6: u32 = 10;
 /// `TCPHDR_FIN`.
 const FIN: u32 = 1;
+/// `TCPHDR_SYN`.
+const SYN: u32 = 2;
 /// Length of a TCP header without options.
 const HEADER_LEN: usize = 20;
 
@@ -26,6 +28,20 @@ pub type End = (Addr, Port);
 pub fn socket(ctx: &SockOpsContext) -> *mut bpf_sock {
     // SAFETY: the kernel passes a valid context; the field is a pointer the verifier knows.
     unsafe { (*ctx.ops).__bindgen_anon_2.sk }
+}
+
+/// Whether the segment that ended a passive handshake is a SYN: then it brought data (TCP Fast Open).
+#[inline(always)]
+pub fn carries_syn(ctx: &SockOpsContext, flags: u32) -> bool {
+    // SAFETY: the kernel passes a valid context.
+    flags & flag::PASSIVE != 0 && unsafe { read_volatile(addr_of!((*ctx.ops).skb_tcp_flags)) } & SYN != 0
+}
+
+/// The first sequence number the other end has not acknowledged.
+#[inline(always)]
+pub fn unacknowledged(ctx: &SockOpsContext) -> u32 {
+    // SAFETY: the kernel passes a valid context.
+    unsafe { read_volatile(addr_of!((*ctx.ops).snd_una)) }
 }
 
 /// What the programs remember of the socket, where it is in the mesh.

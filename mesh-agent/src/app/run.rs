@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     datapath::{
-        Ebpf,
+        Ebpf, accel,
         links::{self, Attached, Cgroup},
         listing,
         loader::{self, MapSizes},
@@ -69,6 +69,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let sizes: MapSizes = args.map_sizes.iter().cloned().collect();
     let mut ebpf = loader::load(&pins, &sizes)?;
     let tables = Tables::open(&pins)?;
+    if let Err(e) = accel::load(&mut ebpf) {
+        tracing::warn!("{e:#} {:?}", e);
+    } else {
+        accel::attach(&ebpf, &pins, std::env::var_os("MESH_DELIVER").is_some())?;
+    }
 
     let mut source = ManifestSource::open(&args.manifests)?
         .watch()
@@ -97,6 +102,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     engine.apply(first.events);
     engine.retire();
     engine.stamp()?;
+    {
+        let config = engine.tables().config()?;
+        engine.tables().set_config(mesh_common::config::Config {
+            flags: config.flags | 4 | 8,
+            ..config
+        })?;
+    }
     readiness.clear("manifests");
 
     for (hook, attached) in links::attach(&ebpf, &pins, &cgroup)? {

@@ -3,7 +3,7 @@
 
 use std::{fs, io, ops::Range};
 
-use mesh_common::flow::TcpOffsets;
+use mesh_common::{accel::SockOffsets, flow::TcpOffsets};
 use thiserror::Error;
 
 /// Where the kernel shows its own type information.
@@ -46,6 +46,35 @@ pub fn tcp_offsets() -> Result<TcpOffsets, BtfError> {
         snd_nxt: field("snd_nxt")?,
         rcv_nxt: field("rcv_nxt")?,
         state: field("inet_conn.icsk_inet.sk.__sk_common.skc_state")?,
+    })
+}
+
+/// Where this kernel keeps what the guard of the redirect looks at.
+///
+/// # Errors
+/// As [`tcp_offsets`].
+pub fn sock_offsets() -> Result<SockOffsets, BtfError> {
+    let btf = Btf::parse(fs::read(VMLINUX)?)?;
+    let tcp = |path: &str| btf.offset("tcp_sock", path);
+    let sock = |path: &str| tcp(&format!("inet_conn.icsk_inet.sk.{path}"));
+    Ok(SockOffsets {
+        remote_v4: sock("__sk_common.skc_daddr")?,
+        local_v4: sock("__sk_common.skc_rcv_saddr")?,
+        remote_v6: sock("__sk_common.skc_v6_daddr")?,
+        local_v6: sock("__sk_common.skc_v6_rcv_saddr")?,
+        remote_port: sock("__sk_common.skc_dport")?,
+        local_port: sock("__sk_common.skc_num")?,
+        state: sock("__sk_common.skc_state")?,
+        shutdown: sock("sk_shutdown")?,
+        queued: sock("sk_backlog.rmem_alloc")?,
+        receive_buffer: sock("sk_rcvbuf")?,
+        write_seq: tcp("write_seq")?,
+        copied_seq: tcp("copied_seq")?,
+        layer_above: tcp("inet_conn.icsk_ulp_ops")?,
+        is_mptcp: match tcp("is_mptcp") {
+            Err(BtfError::Missing { .. }) => SockOffsets::ABSENT,
+            found => found?,
+        },
     })
 }
 

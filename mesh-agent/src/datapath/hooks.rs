@@ -66,6 +66,8 @@ pub fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSockAddr(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::SkMsg(program) => program.load(),
+        Program::SkSkb(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
@@ -79,6 +81,8 @@ pub fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {
         Program::CgroupSockAddr(program) => program.fd(),
         Program::SchedClassifier(program) => program.fd(),
         Program::SockOps(program) => program.fd(),
+        Program::SkMsg(program) => program.fd(),
+        Program::SkSkb(program) => program.fd(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
     .map(AsFd::as_fd)

@@ -12,6 +12,7 @@ use rustix::fs::FsWord;
 use thiserror::Error;
 
 use super::{
+    accel,
     hooks::{self, HOOKS, Hook},
     pins::Pins,
 };
@@ -135,9 +136,7 @@ fn attach_one(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, hook: Hook) -> Result<A
         program: hook.program,
         source: Box::new(source),
     };
-    let program = ebpf
-        .program(hook.program)
-        .ok_or_else(|| no_program(ProgramError::NotLoaded))?;
+    let program = accel::best(ebpf, hook.program).ok_or_else(|| no_program(ProgramError::NotLoaded))?;
     let program = hooks::fd(program).map_err(no_program)?;
 
     let path = pins.link(hook.program);

@@ -87,6 +87,11 @@ pub fn load(pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
         Ok(offsets) => drop(loader.override_global("TCP_OFFSETS", offsets, true)),
         Err(error) => tracing::warn!(%error, "live connections can't be listed"),
     }
+    let sock_offsets = btf::sock_offsets().map(Raw);
+    match &sock_offsets {
+        Ok(offsets) => drop(loader.override_global("SOCK_OFFSETS", offsets, true)),
+        Err(error) => tracing::warn!(%error, "nothing can be accelerated"),
+    }
     let mut ebpf = loader
         .load(object::bytes())
         .map_err(|error| LoadError::Maps(Box::new(error)))?;

@@ -85,6 +85,7 @@ impl Cluster {
             addresses: self.pods.own_addresses(pod),
             local: self.is_local(pod),
             enrolled: self.is_enrolled(pod),
+            accelerated: self.is_accelerated(pod),
             netns: None,
         })
     }
@@ -153,9 +154,16 @@ impl Cluster {
     }
 
     fn is_enrolled(&self, pod: &Pod) -> bool {
-        let namespace = || self.namespaces.get(&*pod.key.object.namespace);
-        let inherited = || namespace().and_then(|namespace| namespace.dataplane.value());
-        let enrolled = pod.dataplane.value().or_else(inherited);
-        enrolled.unwrap_or(false)
+        let inherited = || self.namespace_of(pod)?.dataplane.value();
+        pod.dataplane.value().or_else(inherited).unwrap_or(false)
+    }
+
+    fn is_accelerated(&self, pod: &Pod) -> bool {
+        let inherited = || self.namespace_of(pod)?.acceleration.value();
+        pod.acceleration.value().or_else(inherited).unwrap_or(false)
+    }
+
+    fn namespace_of(&self, pod: &Pod) -> Option<&Namespace> {
+        self.namespaces.get(&*pod.key.object.namespace).map(AsRef::as_ref)
     }
 }

@@ -114,6 +114,8 @@ pub struct Workload {
     pub local: bool,
     /// Whether it is in the mesh.
     pub enrolled: bool,
+    /// Whether its own sockets may be accelerated.
+    pub accelerated: bool,
     /// Cookies of its network namespace where that is known; only of local, enrolled pods.
     pub netns: Option<u64>,
 }

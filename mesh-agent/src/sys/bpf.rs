@@ -20,6 +20,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 pub enum AttachType {
     /// `BPF_CGROUP_SOCK_OPS`.
     SockOps = 3,
+    /// `BPF_SK_SKB_STREAM_VERDICT`.
+    StreamVerdict = 5,
+    /// `BPF_SK_MSG_VERDICT`.
+    SkMsg = 7,
     /// `BPF_CGROUP_INET4_CONNECT`.
     Connect4 = 10,
     /// `BPF_CGROUP_INET6_CONNECT`.
@@ -44,6 +48,8 @@ pub enum AttachType {
 
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
+const PROG_ATTACH: u32 = 8;
+const PROG_DETACH: u32 = 9;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
@@ -104,6 +110,47 @@ pub fn attach_to_cgroup(
 /// The kernel's: ENODEV where the interface is gone, EINVAL where the kernel has no tcx.
 pub fn attach_to_interface(program: BorrowedFd<'_>, ifindex: u32, attach: AttachType) -> io::Result<OwnedFd> {
     link_create(program, i32::try_from(ifindex).map_err(io::Error::other)?, attach)
+}
+
+/// Makes every socket that enters a map of sockets from now on run a program, in place of the map's former
+/// one; sockets that are in the map keep theirs. It stays when this process ends.
+///
+/// # Errors
+/// The kernel's: EINVAL for another kind of map or program.
+pub fn attach_to_sockets(program: BorrowedFd<'_>, map: BorrowedFd<'_>, attach: AttachType) -> io::Result<()> {
+    call(PROG_ATTACH, &SocketsAttr::new(program, map, attach)).map(drop)
+}
+
+/// Makes sockets that enter a map of sockets from now on run no program of this type.
+///
+/// # Errors
+/// The kernel's: ENOENT where there is none.
+pub fn detach_from_sockets(
+    program: BorrowedFd<'_>,
+    map: BorrowedFd<'_>,
+    attach: AttachType,
+) -> io::Result<()> {
+    call(PROG_DETACH, &SocketsAttr::new(program, map, attach)).map(drop)
+}
+
+#[derive(Immutable, IntoBytes)]
+#[repr(C)]
+struct SocketsAttr {
+    target_fd: i32,
+    prog_fd: i32,
+    attach_type: u32,
+    flags: u32,
+}
+
+impl SocketsAttr {
+    fn new(program: BorrowedFd<'_>, map: BorrowedFd<'_>, attach: AttachType) -> Self {
+        Self {
+            target_fd: map.as_raw_fd(),
+            prog_fd: program.as_raw_fd(),
+            attach_type: attach as u32,
+            flags: 0,
+        }
+    }
 }
 
 fn link_create(program: BorrowedFd<'_>, target: i32, attach: AttachType) -> io::Result<OwnedFd> {

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mesh_common::{
+    accel::Moved,
     decide::tcp::{self, state},
     flow::{LiveFlow, TcpFigures},
     sock::SockState,
@@ -43,9 +44,9 @@ impl Accounting {
     pub fn live(&mut self, flows: &[LiveFlow], mut grown: impl FnMut(&SockState, Growth)) -> Seen {
         let open = |flow: &&LiveFlow| flow.sock.established_ns != 0 && flow.tcp.state != state::CLOSE;
         let mut seen = HashSet::with_capacity(flows.len());
-        for LiveFlow { sock, tcp } in flows.iter().filter(open) {
+        for LiveFlow { sock, tcp, received } in flows.iter().filter(open) {
             seen.insert(key(sock));
-            let growth = self.grow(sock, tcp);
+            let growth = self.grow(sock, tcp, *received);
             if growth != Growth::default() {
                 grown(sock, growth);
             }
@@ -60,16 +61,16 @@ impl Accounting {
     }
 
     /// Takes the last word on a connection; returns what was not added yet.
-    pub fn ended(&mut self, sock: &SockState, tcp: &TcpFigures) -> Growth {
-        let growth = self.grow(sock, tcp);
+    pub fn ended(&mut self, sock: &SockState, tcp: &TcpFigures, received: Moved) -> Growth {
+        let growth = self.grow(sock, tcp, received);
         self.counted.remove(&key(sock));
         growth
     }
 
-    fn grow(&mut self, sock: &SockState, tcp: &TcpFigures) -> Growth {
+    fn grow(&mut self, sock: &SockState, tcp: &TcpFigures, received: Moved) -> Growth {
         let now = Bytes {
             sent: tcp::bytes_sent(sock, tcp),
-            received: tcp::bytes_received(sock, tcp),
+            received: tcp::bytes_received(sock, tcp, received),
         };
         let before = self.counted.insert(key(sock), now);
         let first = before.is_none();

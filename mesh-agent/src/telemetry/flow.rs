@@ -124,7 +124,7 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         destination,
         service,
         bytes_sent: tcp::bytes_sent(sock, &event.tcp),
-        bytes_received: tcp::bytes_received(sock, &event.tcp),
+        bytes_received: tcp::bytes_received(sock, &event.tcp, event.received),
         segments_sent: event.tcp.segs_out,
         segments_received: event.tcp.segs_in,
         datagrams_sent: 0,

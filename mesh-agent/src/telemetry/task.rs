@@ -326,11 +326,13 @@ fn tell(
 }
 
 fn count(event: &FlowEvent, accounting: &mut Accounting, metrics: &Metrics, names: &Directory) {
-    let FlowEvent { sock, tcp, .. } = event;
+    let FlowEvent {
+        sock, tcp, received, ..
+    } = event;
     if sock.established_ns == 0 {
         return metrics.failed(sock, names);
     }
-    metrics.grown(sock, accounting.ended(sock, tcp), names);
+    metrics.grown(sock, accounting.ended(sock, tcp, *received), names);
     metrics.closed(sock, names);
 }
 

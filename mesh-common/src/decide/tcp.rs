@@ -1,6 +1,7 @@
 //! From TCP's sequence space to the application's bytes: SYN and FIN each take one number and are no byte.
 
 use crate::{
+    accel::Moved,
     flow::TcpFigures,
     sock::{SockState, flag},
 };
@@ -29,21 +30,21 @@ pub mod state {
     pub const CLOSING: u32 = 11;
 }
 
-/// Bytes of the application that the peer's TCP acknowledged.
+/// Bytes of the application that the peer's TCP acknowledged, or that went past TCP into the peer's queue.
 #[must_use]
 #[inline(always)]
 pub const fn bytes_sent(sock: &SockState, tcp: &TcpFigures) -> u64 {
     // The passive side's SYN is acknowledged before its counter starts.
     let syn = (sock.flags & flag::ACTIVE != 0) as u64;
     let fin = fin_acknowledged(tcp) as u64;
-    tcp.bytes_acked.saturating_sub(syn + fin)
+    tcp.bytes_acked.saturating_sub(syn + fin) + sock.accel.redirected.bytes
 }
 
-/// Bytes of the application that were received in order.
+/// Bytes of the application that were received in order; `redirected` is what came past TCP.
 #[must_use]
 #[inline(always)]
-pub const fn bytes_received(sock: &SockState, tcp: &TcpFigures) -> u64 {
-    tcp.bytes_received.saturating_sub(fin_received(sock, tcp) as u64)
+pub const fn bytes_received(sock: &SockState, tcp: &TcpFigures, redirected: Moved) -> u64 {
+    tcp.bytes_received.saturating_sub(fin_received(sock, tcp) as u64) + redirected.bytes
 }
 
 const fn fin_acknowledged(tcp: &TcpFigures) -> bool {
@@ -111,6 +112,10 @@ mod tests {
         }
     }
 
+    fn received(sock: &SockState, tcp: &TcpFigures) -> u64 {
+        bytes_received(sock, tcp, Moved::default())
+    }
+
     fn tcp(state: u32, bytes_acked: u64, bytes_received: u64) -> TcpFigures {
         TcpFigures {
             bytes_acked,
@@ -125,7 +130,7 @@ mod tests {
         let figures = tcp(state::ESTABLISHED, 101, 200);
         assert_eq!(bytes_sent(&sock(flag::ACTIVE, 0), &figures), 100);
         assert_eq!(bytes_sent(&sock(flag::PASSIVE, 0), &figures), 101);
-        assert_eq!(bytes_received(&sock(flag::ACTIVE, 0), &figures), 200);
+        assert_eq!(received(&sock(flag::ACTIVE, 0), &figures), 200);
     }
 
     #[test]
@@ -135,16 +140,10 @@ mod tests {
             ..tcp(state::FIN_WAIT2, 102, 201)
         };
         assert_eq!(bytes_sent(&sock(flag::ACTIVE, 0), &figures), 100);
-        assert_eq!(
-            bytes_received(&sock(flag::ACTIVE | flag::FIN_SEEN, 999), &figures),
-            200
-        );
+        assert_eq!(received(&sock(flag::ACTIVE | flag::FIN_SEEN, 999), &figures), 200);
         figures.rcv_nxt = 990;
-        assert_eq!(
-            bytes_received(&sock(flag::ACTIVE | flag::FIN_SEEN, 999), &figures),
-            201
-        );
-        assert_eq!(bytes_received(&sock(flag::ACTIVE, 0), &figures), 201);
+        assert_eq!(received(&sock(flag::ACTIVE | flag::FIN_SEEN, 999), &figures), 201);
+        assert_eq!(received(&sock(flag::ACTIVE, 0), &figures), 201);
     }
 
     #[test]
@@ -155,7 +154,7 @@ mod tests {
             ..tcp(state::LAST_ACK, 51, 101)
         };
         assert_eq!(bytes_sent(&sock(flag::PASSIVE, 0), &figures), 50);
-        assert_eq!(bytes_received(&sock(flag::PASSIVE, 0), &figures), 100);
+        assert_eq!(received(&sock(flag::PASSIVE, 0), &figures), 100);
         assert_eq!(End::of(&figures), End::Closed);
         figures.snd_nxt = 8;
         assert_eq!(bytes_sent(&sock(flag::PASSIVE, 0), &figures), 51);
@@ -168,7 +167,7 @@ mod tests {
             rcv_nxt: 0,
             ..tcp(state::FIN_WAIT2, 2, 2)
         };
-        assert_eq!(bytes_received(&sock(flag::FIN_SEEN, u32::MAX), &figures), 1);
+        assert_eq!(received(&sock(flag::FIN_SEEN, u32::MAX), &figures), 1);
     }
 
     #[test]

@@ -263,7 +263,7 @@ fn rows(held: &Held, flows: &[LiveFlow], now: Duration) -> Vec<ConnectionRow> {
     flows.iter().map(|flow| row(held, flow, now)).collect()
 }
 
-fn row(held: &Held, LiveFlow { sock, tcp }: &LiveFlow, now: Duration) -> ConnectionRow {
+fn row(held: &Held, LiveFlow { sock, tcp, received }: &LiveFlow, now: Duration) -> ConnectionRow {
     let remote = socket_addr(sock.remote_addr, sock.remote_port);
     let asked = socket_addr(sock.asked_addr, sock.asked_port);
     let passive = sock.flags & flag::PASSIVE != 0;
@@ -288,7 +288,7 @@ fn row(held: &Held, LiveFlow { sock, tcp }: &LiveFlow, now: Duration) -> Connect
             retransmits: tcp.retransmits,
         }),
         bytes_sent: bytes_sent(sock, tcp),
-        bytes_received: bytes_received(sock, tcp),
+        bytes_received: bytes_received(sock, tcp, *received),
         datagrams_sent: None,
         datagrams_received: None,
         age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),

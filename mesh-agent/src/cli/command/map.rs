@@ -171,6 +171,7 @@ fn kind(kind: MapKind) -> &'static str {
         MapKind::PerCpuHash => "percpu_hash",
         MapKind::PerCpuArray => "percpu_array",
         MapKind::LruHash => "lru_hash",
+        MapKind::SockHash => "sockhash",
         MapKind::SkStorage => "sk_storage",
         MapKind::RingBuf => "ringbuf",
     }

@@ -44,8 +44,10 @@ impl Cluster {
     }
 
     fn set_namespace(&mut self, name: &str, namespace: Option<Arc<Namespace>>) -> Dirty {
-        let value = |it: Option<&Namespace>| it.and_then(|it| it.dataplane.value());
-        let same = value(self.namespaces.get(name).map(AsRef::as_ref)) == value(namespace.as_deref());
+        let value = |it: Option<&Namespace>| it.map(|it| (it.dataplane.value(), it.acceleration.value()));
+        let nothing = Some((None, None));
+        let same = value(self.namespaces.get(name).map(AsRef::as_ref)).or(nothing)
+            == value(namespace.as_deref()).or(nothing);
         match namespace {
             Some(namespace) => drop(self.namespaces.insert(name.to_owned(), namespace)),
             None => drop(self.namespaces.remove(name)),

@@ -45,11 +45,16 @@ impl Wanted {
         }
         let local = if workload.local { flag::LOCAL } else { 0 };
         let enrolled = if workload.enrolled { flag::ENROLLED } else { 0 };
+        let accelerated = if workload.accelerated {
+            flag::ACCELERATED
+        } else {
+            0
+        };
         Self {
             seed: addresses.first().map_or(0, seed),
             addresses,
             netns: workload.netns.filter(|_| workload.local && workload.enrolled),
-            flags: local | enrolled,
+            flags: local | enrolled | accelerated,
         }
     }
 
@@ -61,7 +66,7 @@ impl Wanted {
     /// The entry of its network namespace.
     pub(super) const fn netns_entry(&self, cookie: u64, id: u32) -> PodRef {
         PodRef {
-            workload: Tagged::new(id, 0, hash_cookie(cookie)),
+            workload: Tagged::new(id, self.flags, hash_cookie(cookie)),
             seed: self.seed,
             reserved: 0,
         }

@@ -12,6 +12,8 @@ pub struct Namespace {
     pub name: String,
     /// Whether its pods are in the mesh, unless they say otherwise themselves.
     pub dataplane: Setting<bool>,
+    /// Whether its pods' sockets may be accelerated, unless they say otherwise themselves.
+    pub acceleration: Setting<bool>,
 }
 
 impl Namespace {
@@ -22,7 +24,7 @@ impl Namespace {
     }
 
     pub(super) fn doubtful(&self) -> Vec<Invalid> {
-        setting::doubtful_dataplane(&self.dataplane, &self.reference())
+        setting::doubts(&self.dataplane, &self.acceleration, &self.reference())
     }
 }
 
@@ -34,6 +36,7 @@ impl TryFrom<api::Namespace> for Namespace {
         let namespace = Self {
             name: metadata.name.unwrap_or_default(),
             dataplane: setting::dataplane(&metadata.labels.unwrap_or_default()),
+            acceleration: setting::acceleration(metadata.annotations.as_ref()),
         };
         field::check_name(&namespace.name)
             .at(|| "metadata.name")

@@ -26,6 +26,8 @@ pub struct Pod {
     pub labels: Labels,
     /// Whether it is in the mesh, over what its namespace says.
     pub dataplane: Setting<bool>,
+    /// Whether its sockets may be accelerated, over what its namespace says.
+    pub acceleration: Setting<bool>,
     /// The node it is bound to.
     pub node: Option<Arc<str>>,
     /// Whether it uses the network of its node, and so has no address of its own.
@@ -104,7 +106,7 @@ impl Pod {
     }
 
     pub(super) fn doubtful(&self) -> Vec<Invalid> {
-        setting::doubtful_dataplane(&self.dataplane, &self.reference())
+        setting::doubts(&self.dataplane, &self.acceleration, &self.reference())
     }
 }
 
@@ -136,6 +138,7 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
             uid: uid.unwrap_or_else(|| stand_in(&addresses)).into(),
         },
         dataplane: setting::dataplane(&labels),
+        acceleration: setting::acceleration(metadata.annotations.as_ref()),
         labels: labels.into(),
         workload,
         host_network: spec.host_network.unwrap_or_default(),

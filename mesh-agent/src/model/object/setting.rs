@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_common::names::{dataplane, load_balancing};
+use mesh_common::names::{acceleration, dataplane, load_balancing};
 use mesh_common::service::Algorithm;
 
 use super::{Fault, Invalid, ObjectRef};
@@ -59,12 +59,26 @@ pub(super) fn dataplane(labels: &BTreeMap<String, String>) -> Setting<bool> {
     }
 }
 
-/// Reports a label that [`dataplane`] did not know.
-pub(super) fn doubtful_dataplane(setting: &Setting<bool>, object: &ObjectRef) -> Vec<Invalid> {
-    setting
-        .doubt(object, "labels", dataplane::LABEL, "enabled, disabled")
-        .into_iter()
-        .collect()
+/// Whether the annotations of a Pod or Namespace ask for acceleration.
+pub(super) fn acceleration(annotations: Option<&BTreeMap<String, String>>) -> Setting<bool> {
+    let value = annotations.and_then(|annotations| annotations.get(acceleration::ANNOTATION));
+    match value.map(String::as_str) {
+        None => Setting::Unset,
+        Some(acceleration::SOCKET) => Setting::Set(true),
+        Some(acceleration::OFF) => Setting::Set(false),
+        Some(other) => Setting::Unknown(other.to_owned()),
+    }
+}
+
+/// Reports what [`dataplane`] and [`acceleration`] did not know.
+pub(super) fn doubts(
+    dataplane: &Setting<bool>,
+    acceleration: &Setting<bool>,
+    object: &ObjectRef,
+) -> Vec<Invalid> {
+    let label = dataplane.doubt(object, "labels", dataplane::LABEL, "enabled, disabled");
+    let annotation = acceleration.doubt(object, "annotations", acceleration::ANNOTATION, "off, socket");
+    label.into_iter().chain(annotation).collect()
 }
 
 /// How the annotations of a Service want a backend to be chosen.

@@ -51,7 +51,7 @@ impl Sample {
             (key, totals)
         });
         let mut totals: BTreeMap<TrafficKey, Totals> = ended.collect();
-        for LiveFlow { sock, tcp } in flows {
+        for LiveFlow { sock, tcp, received } in flows {
             let sum = totals
                 .entry(TrafficKey {
                     pod: sock.pod,
@@ -60,7 +60,7 @@ impl Sample {
                 .or_default();
             sum.open += 1;
             sum.sent = sum.sent.wrapping_add(bytes_sent(sock, tcp));
-            sum.received = sum.received.wrapping_add(bytes_received(sock, tcp));
+            sum.received = sum.received.wrapping_add(bytes_received(sock, tcp, *received));
         }
         Self { at, totals }
     }

@@ -100,6 +100,7 @@ pub fn workload(addresses: &[u8], netns: Option<u64>) -> Workload {
         addresses: addresses.iter().map(|&number| pod_addr(number)).collect(),
         local: netns.is_some(),
         enrolled: netns.is_some(),
+        accelerated: false,
         netns,
     }
 }

@@ -96,14 +96,20 @@ fn any_endpoint(pods: u8) -> impl Strategy<Value = Endpoint> {
 }
 
 fn workloads() -> impl Strategy<Value = Workload> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), 1..3_usize).prop_map(
-        |(local, enrolled, netns, addresses)| Workload {
+    (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        1..3_usize,
+    )
+        .prop_map(|(local, enrolled, accelerated, netns, addresses)| Workload {
             addresses: vec![pod_addr(0); addresses],
             local,
             enrolled,
+            accelerated,
             netns: netns.then_some(0),
-        },
-    )
+        })
 }
 
 fn own_addresses(which: u8, pod: &Workload) -> Workload {

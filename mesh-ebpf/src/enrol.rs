@@ -1,0 +1,115 @@
+//! Enrols sockets for the redirect when their handshake is done, and never later: a reader that already waits
+//! would not be woken by redirected bytes.
+
+use aya_ebpf::programs::SockOpsContext;
+use mesh_common::{
+    accel::{Accel, Enrolment, Moved, Splice},
+    decide::enrol::{self, Facts},
+    sock::{SockState, flag},
+};
+
+use crate::{
+    kernel,
+    maps::{CONFIG, SOCKETS, SPLICES},
+    pod, segment,
+};
+
+const EBUSY: i32 = -16;
+const E2BIG: i32 = -7;
+const EINVAL: i32 = -22;
+const EOPNOTSUPP: i32 = -95;
+const ENOTSUPP: i32 = -524;
+
+/// Enrols the socket, or notes why not.
+#[inline(always)]
+pub fn enrol(ctx: &SockOpsContext, sock: &mut SockState) {
+    let enrolment = match attempt(ctx, sock) {
+        Ok(()) => Enrolment::Enrolled,
+        Err(reason) => {
+            sock.accel.sk = 0;
+            reason
+        }
+    };
+    sock.accel.enrolment = enrolment as u32;
+}
+
+#[inline(always)]
+fn attempt(ctx: &SockOpsContext, sock: &mut SockState) -> Result<(), Enrolment> {
+    let peer = enrol::judge(&Facts {
+        config: CONFIG.get(0).map_or(0, |config| config.flags),
+        pod: sock.pod,
+        own: sock.flags & flag::OWN != 0,
+        local: pod::owner(&sock.local_addr),
+        remote: pod::owner(&sock.remote_addr),
+    })?;
+    let sk = address(ctx, sock);
+    if kernel::is_mptcp(sk) {
+        return Err(Enrolment::Mptcp);
+    }
+    if kernel::has_layer_above(sk) {
+        return Err(Enrolment::LayerAbove);
+    }
+    if segment::carries_syn(ctx, sock.flags) || kernel::write_seq(sk) != Some(segment::unacknowledged(ctx)) {
+        return Err(Enrolment::EarlyData);
+    }
+    let key = sock.key();
+    let splice = Splice {
+        sk,
+        cookie: sock.cookie,
+        received: Moved::default(),
+    };
+    // Known to the peer before it can be found: a message that finds the socket finds this, too.
+    if SPLICES.insert(key, splice, 0).is_err() {
+        return Err(Enrolment::TableFull);
+    }
+    // The socket of an earlier connection with the same ends may still be there: replace it.
+    // SAFETY: the context is this program's own.
+    let entered = unsafe { SOCKETS.update(key, &mut *ctx.ops, 0) };
+    if let Err(error) = entered {
+        let _gone = SPLICES.remove(key);
+        return Err(match error {
+            E2BIG => Enrolment::TableFull,
+            EBUSY => Enrolment::Busy,
+            EINVAL => Enrolment::LayerAbove,
+            EOPNOTSUPP | ENOTSUPP => Enrolment::Mptcp,
+            _ => Enrolment::Refused,
+        });
+    }
+    sock.accel = Accel {
+        sk,
+        peer,
+        ..Accel::default()
+    };
+    Ok(())
+}
+
+/// The socket's address as a number. The verifier refuses arithmetic on the pointer itself, and forgets that it
+/// is one on the way through the storage.
+#[inline(always)]
+fn address(ctx: &SockOpsContext, sock: &mut SockState) -> u64 {
+    let place = &raw mut sock.accel.sk;
+    // SAFETY: `place` is a valid word of this socket's storage.
+    unsafe {
+        place.write_volatile(segment::socket(ctx).expose_provenance() as u64);
+        place.read_volatile()
+    }
+}
+
+/// Forgets the socket, and tells what came to it by redirect. The kernel takes it out of `SOCKETS` itself.
+#[inline(always)]
+pub fn leave(sock: &SockState) -> Moved {
+    if sock.accel.sk == 0 {
+        return Moved::default();
+    }
+    let key = sock.key();
+    // SAFETY: copied at once; the peer may be adding to it, which a figure of a dying socket survives.
+    let Some(splice) = unsafe { SPLICES.get(key) }.copied() else {
+        return Moved::default();
+    };
+    if splice.cookie != sock.cookie {
+        // A new connection with the same ends has taken its place.
+        return Moved::default();
+    }
+    let _gone = SPLICES.remove(key);
+    splice.received
+}

@@ -1,0 +1,77 @@
+//! The redirect: a message that an enrolled socket sends goes straight into the other end's queue, if the
+//! guard allows it, and to TCP otherwise.
+
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::{
+    bindings::{BPF_F_INGRESS, bpf_sock, sk_action},
+    macros::{sk_msg, stream_verdict},
+    programs::{SkBuffContext, SkMsgContext},
+};
+use mesh_common::{
+    config,
+    decide::guard::{self, Pass},
+    sock::SockState,
+};
+
+use crate::{
+    kernel,
+    maps::{CONFIG, SOCKETS, SPLICES},
+    storage,
+};
+
+/// One message of an enrolled socket. Answers `SK_PASS` whatever happens: without a redirect, that is TCP.
+#[sk_msg]
+pub fn mesh_redirect(ctx: SkMsgContext) -> u32 {
+    let off = CONFIG
+        .get(0)
+        .is_none_or(|config| config.flags & (config::flag::DISABLED | config::flag::ACCEL_OFF) != 0);
+    // SAFETY: the socket is this context's own.
+    if let Some(sock) = unsafe { storage::get(socket(&ctx)) } {
+        // SAFETY: the storage is this socket's own, and the socket's lock is held while its messages are judged.
+        let sock = unsafe { &mut *sock };
+        let size = ctx.size();
+        let outcome = if off {
+            Err(Pass::Off)
+        } else {
+            redirect(&ctx, sock, size)
+        };
+        match outcome {
+            Ok(()) => sock.accel.redirected.add(u64::from(size)),
+            Err(pass) => {
+                sock.accel.passed.add(u64::from(size));
+                sock.accel.last_pass = pass as u32;
+            }
+        }
+    }
+    sk_action::SK_PASS
+}
+
+#[inline(always)]
+fn redirect(ctx: &SkMsgContext, sock: &SockState, size: u32) -> Result<(), Pass> {
+    let key = sock.key().peer(sock.accel.peer);
+    let splice = SPLICES.get_ptr_mut(key).ok_or(Pass::NoPeer)?;
+    // SAFETY: `splice` points into the map's value for as long as the program runs; one word, read at once.
+    let peer = unsafe { read_volatile(addr_of!((*splice).sk)) };
+    let view = kernel::view(sock.accel.sk, peer, &key, size).ok_or(Pass::Unreadable)?;
+    guard::judge(&view)?;
+    if SOCKETS.redirect_msg(ctx, key, u64::from(BPF_F_INGRESS)) != i64::from(sk_action::SK_PASS) {
+        return Err(Pass::NoPeer);
+    }
+    // SAFETY: as above; nobody but this end's program, under this socket's lock, writes here.
+    unsafe { (*splice).received.add(u64::from(size)) };
+    Ok(())
+}
+
+/// Takes bytes of TCP into the queue that redirected bytes are in, so that `FIONREAD` tells both (kernels since
+/// 929e30f93125 do not count what is left in TCP's own queue).
+#[stream_verdict]
+pub fn mesh_deliver(_ctx: SkBuffContext) -> u32 {
+    sk_action::SK_PASS
+}
+
+#[inline(always)]
+fn socket(ctx: &SkMsgContext) -> *mut bpf_sock {
+    // SAFETY: the kernel passes a valid context; the field is a pointer the verifier knows.
+    unsafe { (*ctx.msg).__bindgen_anon_3.sk }
+}
