@@ -1,5 +1,6 @@
 //! The agent as a whole: what is started, in which order, and what it tells about itself.
 
+pub mod acceleration;
 pub mod admin;
 pub mod config;
 pub mod engine;

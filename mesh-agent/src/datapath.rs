@@ -11,6 +11,7 @@ mod object;
 pub mod packets;
 pub mod peers;
 pub mod pins;
+pub mod probe;
 pub mod readings;
 pub mod tables;
 pub mod verify;

@@ -83,6 +83,16 @@ pub struct Splice {
     pub received: Moved,
 }
 
+/// Where the kernel keeps a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Located {
+    /// Cookie of the socket.
+    pub cookie: u64,
+    /// Its address.
+    pub sk: u64,
+}
+
 /// What acceleration did for a socket; part of its storage.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]

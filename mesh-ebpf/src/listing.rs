@@ -50,28 +50,39 @@ struct Meta {
     seq_num: u64,
 }
 
+/// The file to write to, and the socket at hand with its storage; `None` at the end of the list.
+///
+/// # Safety
+/// `ctx` is the context the kernel passed.
+#[inline(always)]
+pub unsafe fn socket_and_value(
+    ctx: *const Context,
+) -> Option<(*mut seq_file, *const core::ffi::c_void, *const SockState)> {
+    // SAFETY: the caller's word; `meta` and `seq` are valid for as long as the program runs.
+    let (sk, value, seq) = unsafe {
+        (
+            read_volatile(addr_of!((*ctx).sk)),
+            read_volatile(addr_of!((*ctx).value)),
+            (*(*ctx).meta).seq,
+        )
+    };
+    (!sk.is_null() && !value.is_null()).then_some((seq, sk, value))
+}
+
 /// Writes one `LiveFlow` for every socket in the mesh that TCP was asked to connect or to accept.
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 #[unsafe(no_mangle)]
 pub extern "C" fn mesh_list(ctx: *const Context) -> i32 {
-    // SAFETY: the kernel passes a valid context; at the end of the list, socket and value are null.
-    let (sk, value) = unsafe {
-        (
-            read_volatile(addr_of!((*ctx).sk)),
-            read_volatile(addr_of!((*ctx).value)),
-        )
-    };
-    if sk.is_null() || value.is_null() {
+    // SAFETY: the kernel passes a valid context.
+    let Some((seq, sk, value)) = (unsafe { socket_and_value(ctx) }) else {
         return 0;
-    }
+    };
     // SAFETY: not null, so it points to the storage of the socket at hand.
     let is_tcp = unsafe { read_volatile(addr_of!((*value).cookie)) } != 0;
     if is_tcp {
-        // SAFETY: `meta` and `seq` are valid for as long as the program runs.
-        let seq = unsafe { (*(*ctx).meta).seq };
         let figures = figures(sk);
         let received = received(value);
-        // SAFETY: both values are as long as said; a record that found no room is written again by the kernel.
+        // SAFETY: all values are as long as said; a record that found no room is written again by the kernel.
         unsafe {
             bpf_seq_write(seq, value.cast(), SOCK_LEN);
             bpf_seq_write(seq, addr_of!(figures).cast(), TCP_LEN);

@@ -13,6 +13,7 @@
     reason = "the entry points get their context by value from aya's macros"
 )]
 
+mod address;
 mod backend;
 mod connect;
 mod context;

@@ -66,6 +66,7 @@ pub mod spread;
 mod sys;
 mod tenants;
 pub mod traffic;
+pub mod twins;
 mod wait;
 
 pub use agent::{Agent, AgentBuilder};

@@ -95,7 +95,7 @@ fn live_connections_show_what_the_applications_sent() -> anyhow::Result<()> {
             };
             (
                 tcp::bytes_sent(&flow.sock, &flow.tcp),
-                tcp::bytes_received(&flow.sock, &flow.tcp),
+                tcp::bytes_received(&flow.sock, &flow.tcp, flow.received),
                 flow.sock,
             )
         };

@@ -7,13 +7,13 @@ use axum::{
     body::Body,
     extract::{Query, State},
     http::StatusCode,
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
-use super::{engine::Engine, readiness::Readiness, wire::Wire};
+use super::{acceleration, engine::Engine, readiness::Readiness, wire::Wire};
 use crate::{
     model::ledger,
     telemetry::{flow::FlowRecord, task::Telemetry},
@@ -27,6 +27,13 @@ pub enum Ask {
     Diff(oneshot::Sender<Result<Vec<Drift>, String>>),
     /// Somebody watches the flows from now on.
     Watch(oneshot::Sender<()>),
+    /// Switch acceleration off, or on again.
+    Switch {
+        /// Off.
+        off: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 /// How the agent is.
@@ -68,6 +75,9 @@ pub const STATUS: &str = "/v1/status";
 /// Path of the list of [`Drift`].
 pub const DIFF: &str = "/v1/diff";
 
+/// Path to POST to, with a [`Switch`] as query.
+pub const ACCELERATION: &str = "/v1/acceleration";
+
 /// Path of the flow records, one JSON object a line; takes a [`FlowQuery`].
 pub const FLOWS: &str = "/v1/flows";
 
@@ -89,6 +99,7 @@ pub fn router(asks: mpsc::Sender<Ask>, readiness: Readiness, telemetry: Telemetr
         .route(STATUS, get(status))
         .route(DIFF, get(diff))
         .route(FLOWS, get(flows))
+        .route(ACCELERATION, post(switch))
         .with_state(admin)
 }
 
@@ -101,6 +112,10 @@ pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, problems: &[St
         Ask::Watch(reply) => {
             engine.set_watched(true);
             let _watcher_is_gone = reply.send(());
+        }
+        Ask::Switch { off, reply } => {
+            let done = acceleration::switch(engine, off).map_err(|error| error.to_string());
+            let _asker_is_gone = reply.send(done);
         }
     }
 }
@@ -121,6 +136,21 @@ async fn diff(State(admin): State<Admin>) -> Result<Json<Vec<Drift>>, (StatusCod
     drift
         .map(Json)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+/// The switch of acceleration.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Switch {
+    /// Everything goes by TCP, also on sockets that are enrolled.
+    pub off: bool,
+}
+
+async fn switch(
+    State(admin): State<Admin>,
+    Query(Switch { off }): Query<Switch>,
+) -> Result<(), (StatusCode, String)> {
+    let done = ask(&admin, |reply| Ask::Switch { off, reply }).await?;
+    done.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
 /// What a watcher of the flows wants.

@@ -135,17 +135,23 @@ impl Engine {
 
     /// Says whether somebody watches the flows live.
     pub fn set_watched(&mut self, watched: bool) {
-        let set = self.tables.config().and_then(|config| {
-            let rest = config.flags & !flag::WATCHED;
-            let flags = if watched { rest | flag::WATCHED } else { rest };
-            if flags == config.flags {
-                Ok(())
-            } else {
-                self.tables.set_config(Config { flags, ..config })
-            }
-        });
-        if let Err(error) = set {
+        if let Err(error) = self.set_flag(flag::WATCHED, watched) {
             tracing::warn!(%error, "opened connections may be missing in the flows");
+        }
+    }
+
+    /// Sets or clears a flag that the programs read.
+    ///
+    /// # Errors
+    /// Where the configuration can't be read or written.
+    pub fn set_flag(&mut self, flag: u32, on: bool) -> Result<(), TableError> {
+        let config = self.tables.config()?;
+        let rest = config.flags & !flag;
+        let flags = if on { rest | flag } else { rest };
+        if flags == config.flags {
+            Ok(())
+        } else {
+            self.tables.set_config(Config { flags, ..config })
         }
     }
 

@@ -101,7 +101,14 @@ impl RunDir {
             move |source| LockError::Io { dir, source }
         };
         let mut removed = Vec::new();
-        for name in ["admin.sock", "names.json", "names.json.new", "lock"] {
+        for name in [
+            "admin.sock",
+            "names.json",
+            "names.json.new",
+            "acceleration.json",
+            "acceleration.json.new",
+            "lock",
+        ] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
                 Ok(()) => removed.push(path),

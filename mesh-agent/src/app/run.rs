@@ -2,11 +2,15 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use mesh_common::abi::{MAPS, map};
+use mesh_common::{
+    abi::{MAPS, map},
+    config::{Config, flag},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -14,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    acceleration::{self, Acceleration},
     admin,
     config::{self, Place, RunArgs},
     engine::Engine,
@@ -27,12 +32,13 @@ use super::{
 };
 use crate::{
     datapath::{
-        Ebpf, accel,
+        Ebpf,
         links::{self, Attached, Cgroup},
         listing,
         loader::{self, MapSizes},
         packets::{self, Packets},
         pins::Pins,
+        probe::Report,
         tables::Tables,
         verify,
     },
@@ -69,11 +75,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let sizes: MapSizes = args.map_sizes.iter().cloned().collect();
     let mut ebpf = loader::load(&pins, &sizes)?;
     let tables = Tables::open(&pins)?;
-    if let Err(e) = accel::load(&mut ebpf) {
-        tracing::warn!("{e:#} {:?}", e);
-    } else {
-        accel::attach(&ebpf, &pins, std::env::var_os("MESH_DELIVER").is_some())?;
-    }
+    let mut acceleration = Acceleration::start(&mut ebpf);
 
     let mut source = ManifestSource::open(&args.manifests)?
         .watch()
@@ -102,13 +104,6 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     engine.apply(first.events);
     engine.retire();
     engine.stamp()?;
-    {
-        let config = engine.tables().config()?;
-        engine.tables().set_config(mesh_common::config::Config {
-            flags: config.flags | 4 | 8,
-            ..config
-        })?;
-    }
     readiness.clear("manifests");
 
     for (hook, attached) in links::attach(&ebpf, &pins, &cgroup)? {
@@ -151,6 +146,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 look.looked(started.elapsed());
             }
             () = at(names_due) => {}
+            report = acceleration.probed() => allow(&report, &ebpf, &pins, &mut engine, &run_dir),
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &problems),
             _ = retry.tick() => engine.retry(),
             _ = verify.tick() => {
@@ -205,6 +201,24 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Lets sockets be accelerated as far as the probe has passed, and says what it found.
+fn allow(report: &Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine, run_dir: &RunDir) {
+    let mut report = report.clone();
+    if let Err(error) = acceleration::apply(&report, ebpf, pins, engine) {
+        report = Report::impossible(report.kernel, &format!("{error:#}"));
+    }
+    let word = |objection: &Option<String>| {
+        objection
+            .as_ref()
+            .map_or("possible".to_owned(), |why| format!("no: {why}"))
+    };
+    let (applications, own) = (word(&report.applications), word(&report.own));
+    tracing::info!(kernel = report.kernel, applications, own, "acceleration");
+    if let Err(error) = acceleration::store(&report, run_dir.path()) {
+        tracing::warn!(%error, "meshctl will not know what the probe found");
     }
 }
 
@@ -282,10 +296,20 @@ pub fn cleanup(place: &Place) -> anyhow::Result<Vec<String>> {
         .then(|| PinLock::take(&pins.top()))
         .transpose()?;
     let mut removed = packets::remove_filters().context("removing packet programs")?;
-    let mut paths = pins.remove_all()?;
+    let mut paths = uninstall(&pins)?;
     if let Some(run_dir) = run_dir {
         paths.extend(run_dir.remove()?);
     }
     removed.extend(paths.iter().map(|path| path.display().to_string()));
     Ok(removed)
+}
+
+/// Removes all pins. Enrolled sockets keep their program until they close: tell it first to leave all to TCP.
+fn uninstall(pins: &Pins) -> anyhow::Result<Vec<PathBuf>> {
+    if let Ok(mut tables) = Tables::open(pins) {
+        let config = tables.config()?;
+        let flags = config.flags | flag::DISABLED | flag::ACCEL_OFF;
+        tables.set_config(Config { flags, ..config })?;
+    }
+    Ok(pins.remove_all()?)
 }

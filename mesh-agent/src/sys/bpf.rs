@@ -6,6 +6,7 @@
 
 use std::{
     ffi::CString,
+    fs::File,
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     os::unix::ffi::OsStrExt,
@@ -54,6 +55,7 @@ const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
+const ITER_CREATE: u32 = 33;
 const QUERY_EFFECTIVE: u32 = 1;
 const LINK_TYPE_CGROUP: u32 = 3;
 const LINK_TYPE_TCX: u32 = 11;
@@ -200,6 +202,24 @@ pub fn map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<
         padding: 0,
     };
     new_fd(LINK_CREATE, &attr)
+}
+
+/// Opens an iterator's output, to be read once.
+///
+/// # Errors
+/// The kernel's.
+pub fn iterate(link: BorrowedFd<'_>) -> io::Result<File> {
+    #[derive(Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        link_fd: i32,
+        flags: u32,
+    }
+    let attr = Attr {
+        link_fd: link.as_raw_fd(),
+        flags: 0,
+    };
+    new_fd(ITER_CREATE, &attr).map(File::from)
 }
 
 /// Makes a link run another program from its next event on, without a gap.

@@ -1,0 +1,188 @@
+//! The checks. Each answers `None` where the kernel behaves, else what was seen.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, epoll, poll},
+    io::ioctl_fionread,
+};
+
+use super::{
+    Check, ProbeError,
+    pair::{Bench, Pair},
+};
+
+/// Longer than loopback ever takes.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// More than TCP takes from a sender whose peer does not read, in bytes.
+const BOUND: usize = 32 << 20;
+/// Rounds of changing paths.
+const ROUNDS: u32 = 200;
+
+type Seen = Result<Option<String>, ProbeError>;
+
+/// Runs one check on a new pair.
+pub fn run(check: Check, bench: &mut Bench) -> Seen {
+    bench.switch(true)?;
+    let mut pair = bench.pair()?;
+    match check {
+        Check::Order => order(bench, &mut pair),
+        Check::WakeUp => wake_up(bench, &mut pair),
+        Check::BackPressure => back_pressure(&mut pair),
+        Check::Charge => charge(bench, &mut pair),
+        Check::FionreadRedirected => fionread(bench, &mut pair, true),
+        Check::FionreadTcp => fionread(bench, &mut pair, false),
+    }
+}
+
+/// Numbered records, by TCP and by redirect in turn, read now and then: every path follows every other, with
+/// unread bytes and without.
+fn order(bench: &mut Bench, pair: &mut Pair) -> Seen {
+    let (mut sent, mut read) = (0_u32, 0_u32);
+    for round in 0..ROUNDS {
+        bench.switch(round % 3 != 0)?;
+        for _ in 0..=round % 4 {
+            pair.left.write_all(&sent.to_be_bytes())?;
+            sent += 1;
+        }
+        let until = if round % 5 == 0 { sent } else { sent - round % 2 };
+        while read < until {
+            let mut record = [0; 4];
+            if !read_exact(&mut pair.right, &mut record)? {
+                return Ok(Some(format!("record {read} did not arrive")));
+            }
+            let found = u32::from_be_bytes(record);
+            if found != read {
+                return Ok(Some(format!("read record {found} where {read} was due")));
+            }
+            read += 1;
+        }
+    }
+    Ok(match bench.redirected(&pair.left)? {
+        0 => Some("nothing was redirected".to_owned()),
+        _ => None,
+    })
+}
+
+/// The reader waits, edge-triggered, before the message is sent.
+fn wake_up(bench: &Bench, pair: &mut Pair) -> Seen {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+    let wanted = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    epoll::add(&epoll, &pair.right, epoll::EventData::new_u64(0), wanted).map_err(io::Error::from)?;
+    for round in 0..3 {
+        pair.left.write_all(b"wake")?;
+        let mut events = Vec::with_capacity(1);
+        let patience = timespec(PATIENCE);
+        epoll::wait(
+            &epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            Some(&patience),
+        )
+        .map_err(io::Error::from)?;
+        if events.is_empty() {
+            return Ok(Some(format!("message {round} woke nobody")));
+        }
+        let mut bytes = [0; 4];
+        if !read_exact(&mut pair.right, &mut bytes)? {
+            return Ok(Some(format!("message {round} did not arrive")));
+        }
+    }
+    Ok(match bench.redirected(&pair.left)? {
+        12 => None,
+        bytes => Some(format!("{bytes} of 12 bytes were redirected")),
+    })
+}
+
+/// A receiver that does not read must stop its sender, and lose nothing.
+fn back_pressure(pair: &mut Pair) -> Seen {
+    let chunk = vec![0x5a_u8; 16 << 10];
+    let mut sent = 0;
+    while let Some(count) = unless_blocked(pair.left.write(&chunk))? {
+        sent += count;
+        if sent > BOUND {
+            return Ok(Some(format!("took {sent} bytes that nobody reads")));
+        }
+    }
+    let (mut read, mut buffer) = (0, vec![0_u8; 64 << 10]);
+    while read < sent {
+        if !readable(&pair.right)? {
+            return Ok(Some(format!("{read} of {sent} bytes arrived")));
+        }
+        read += unless_blocked(pair.right.read(&mut buffer))?.unwrap_or_default();
+    }
+    Ok(None)
+}
+
+/// The guard knows how long the receiver's queue is by what is charged to the socket.
+fn charge(bench: &Bench, pair: &mut Pair) -> Seen {
+    let chunk = vec![0_u8; 8 << 10];
+    for _ in 0..32 {
+        if unless_blocked(pair.left.write(&chunk))?.is_none() {
+            break;
+        }
+    }
+    let limit = u64::from(mesh_common::decide::guard::QUEUE_LIMIT);
+    Ok(match bench.redirected(&pair.left)? {
+        0 => Some("nothing was redirected".to_owned()),
+        bytes if bytes > limit => Some(format!(
+            "{bytes} unread bytes were redirected, {limit} are allowed"
+        )),
+        _ => None,
+    })
+}
+
+fn fionread(bench: &mut Bench, pair: &mut Pair, redirect: bool) -> Seen {
+    const LEN: usize = 100;
+    bench.switch(redirect)?;
+    pair.left.write_all(&[0; LEN])?;
+    if !readable(&pair.right)? {
+        return Ok(Some("the bytes did not arrive".to_owned()));
+    }
+    let told = ioctl_fionread(&pair.right).map_err(io::Error::from)?;
+    let redirected = bench.redirected(&pair.left)?;
+    let expected = if redirect { LEN as u64 } else { 0 };
+    if redirected != expected {
+        return Ok(Some(format!(
+            "{redirected} bytes were redirected, not {expected}"
+        )));
+    }
+    Ok((told != LEN as u64).then(|| format!("told {told} of {LEN} bytes")))
+}
+
+/// Reads all of it; `false` where it does not come in time.
+fn read_exact(socket: &mut TcpStream, mut into: &mut [u8]) -> io::Result<bool> {
+    while !into.is_empty() {
+        if !readable(socket)? {
+            return Ok(false);
+        }
+        let count = unless_blocked(socket.read(into))?.unwrap_or_default();
+        into = &mut into[count..];
+    }
+    Ok(true)
+}
+
+fn readable(socket: &TcpStream) -> io::Result<bool> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = timespec(deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return Ok(ready? > 0),
+        }
+    }
+}
+
+fn unless_blocked(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec::try_from(duration).unwrap_or_default()
+}
