@@ -2,6 +2,7 @@
 //! time on every target. With the absence of padding, which `zerocopy` proves, they hold the offsets too.
 
 use crate::{
+    accel::{Accel, Located, SockOffsets, SocketKey, Splice},
     addr::Addr,
     config::Config,
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
@@ -37,13 +38,18 @@ hold! {
     UdpFlow: 8, 4;
     UdpPeerKey: 32, 8;
     UdpPeer: 24, 4;
-    SockState: 112, 8;
+    Accel: 56, 8;
+    SockState: 168, 8;
     TrafficKey: 8, 4;
-    Traffic: 40, 8;
+    Traffic: 72, 8;
+    SocketKey: 48, 4;
+    Splice: 32, 8;
+    SockOffsets: 56, 4;
+    Located: 16, 8;
     PacketTotals: 96, 8;
     UdpKey: 40, 4;
     UdpTraffic: 48, 8;
     UdpServiceKey: 32, 8;
-    FlowEvent: 176, 8;
-    LiveFlow: 160, 8;
+    FlowEvent: 248, 8;
+    LiveFlow: 232, 8;
 }

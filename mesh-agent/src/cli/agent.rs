@@ -7,7 +7,7 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -72,6 +72,12 @@ impl Agent {
         self.get(admin::DIFF)
     }
 
+    /// Switches acceleration off, or on again.
+    pub fn switch_acceleration(&self, off: bool) -> Result<(), Silence> {
+        let path = format!("{}?off={off}", admin::ACCELERATION);
+        self.ask(Method::POST, &path).map(drop)
+    }
+
     /// Flow records, each a line of JSON, until `each` wants no more or the agent ends.
     pub fn flows(&self, query: &FlowQuery, mut each: impl FnMut(&str) -> bool) -> Result<(), Silence> {
         let FlowQuery { follow, last } = query;
@@ -92,23 +98,26 @@ impl Agent {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Silence> {
+        let body = self.ask(Method::GET, path)?;
+        serde_json::from_slice(&body).map_err(|error| Silence::Broken {
+            socket: self.socket.clone(),
+            why: format!("an answer of another version than this meshctl's: {error}"),
+        })
+    }
+
+    fn ask(&self, method: Method, path: &str) -> Result<Bytes, Silence> {
         let broken = |why: String| Silence::Broken {
             socket: self.socket.clone(),
             why,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken(error.to_string()))?;
-        let body = runtime.block_on(async {
+        runtime.block_on(async {
             let stream = UnixStream::connect(&self.socket).await;
             let stream = stream.map_err(|error| silence(&self.socket, &error))?;
-            let answer = tokio::time::timeout(TIMEOUT, fetch(stream, path)).await;
+            let answer = tokio::time::timeout(TIMEOUT, fetch(stream, method, path)).await;
             let answer = answer.map_err(|_| broken(format!("no answer within {TIMEOUT:?}")))?;
             answer.map_err(|error| broken(format!("{error:#}")))
-        })?;
-        serde_json::from_slice(&body).map_err(|error| {
-            broken(format!(
-                "an answer of another version than this meshctl's: {error}"
-            ))
         })
     }
 }
@@ -135,9 +144,11 @@ async fn lines(stream: UnixStream, path: &str, each: &mut impl FnMut(&str) -> bo
     Ok(())
 }
 
-async fn fetch(stream: UnixStream, path: &str) -> anyhow::Result<Bytes> {
+async fn fetch(stream: UnixStream, method: Method, path: &str) -> anyhow::Result<Bytes> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, "mesh-agent")
         .body(Empty::<Bytes>::new())?;
     let exchange = async {

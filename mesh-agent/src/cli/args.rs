@@ -8,8 +8,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use clap_complete::Shell;
 
 use self::verb::{
-    BackendVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb, TopArgs,
-    WorkloadVerb,
+    AccelVerb, BackendVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb,
+    TopArgs, WorkloadVerb,
 };
 use crate::app::config::Place;
 
@@ -92,6 +92,9 @@ pub enum Command {
     /// The links that keep the programs attached.
     #[command(subcommand)]
     Link(LinkVerb),
+    /// Acceleration: bytes that go from socket to socket on this node.
+    #[command(subcommand)]
+    Accel(AccelVerb),
     /// Connections and UDP flows opened, closed and refused, as it happens.
     Flows(FlowArgs),
     /// Rates of connections and bytes.

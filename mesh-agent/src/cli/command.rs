@@ -1,5 +1,6 @@
 //! The commands: each reads what it needs, builds what it shows by pure functions, and writes it.
 
+mod accel;
 mod backend;
 mod check;
 mod completion;
@@ -22,7 +23,8 @@ use super::{
     args::{
         Command, Global, Invocation,
         verb::{
-            BackendVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb, WorkloadVerb,
+            AccelVerb, BackendVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb,
+            WorkloadVerb,
         },
     },
     failure::Failure,
@@ -76,6 +78,9 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Map(MapVerb::Dump { name }) => map::dump(&node, &name, output),
         Command::Prog(ProgVerb::List) => program::list(&node, output),
         Command::Link(LinkVerb::List) => link::list(&node, output),
+        Command::Accel(AccelVerb::Status) => accel::status(&node, output),
+        Command::Accel(AccelVerb::Enable) => accel::switch(&node, false),
+        Command::Accel(AccelVerb::Disable) => accel::switch(&node, true),
         Command::Version => version::run(&node, output),
         Command::Completion { shell } => Ok(completion::script(shell, invocation.program)),
     };

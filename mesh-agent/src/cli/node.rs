@@ -48,6 +48,11 @@ impl Node {
         &self.place.bpffs
     }
 
+    /// The agent's runtime directory.
+    pub fn run_dir(&self) -> &Path {
+        &self.place.run_dir
+    }
+
     /// Opens the tables.
     pub fn tables(&self) -> Result<Tables, Failure> {
         Tables::open(&self.pins).map_err(|error| self.unreadable(&error))

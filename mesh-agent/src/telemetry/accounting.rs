@@ -107,6 +107,7 @@ mod tests {
                 state,
                 ..TcpFigures::default()
             },
+            received: Moved::default(),
         }
     }
 
@@ -122,7 +123,7 @@ mod tests {
         }
         assert_eq!(new, 1);
         let short = flow(2, 0, state::ESTABLISHED);
-        assert!(accounting.ended(&short.sock, &short.tcp).first);
+        assert!(accounting.ended(&short.sock, &short.tcp, short.received).first);
     }
 
     fn total(accounting: &mut Accounting, flows: &[LiveFlow]) -> u64 {
@@ -146,7 +147,7 @@ mod tests {
         );
         let last = flow(1, 31, state::FIN_WAIT2);
         assert_eq!(
-            accounting.ended(&last.sock, &last.tcp).sent,
+            accounting.ended(&last.sock, &last.tcp, last.received).sent,
             5,
             "30 bytes and a FIN"
         );
@@ -157,7 +158,7 @@ mod tests {
     fn a_socket_that_was_told_of_and_is_not_freed_yet_counts_no_more() {
         let mut accounting = Accounting::default();
         let last = flow(1, 10, state::ESTABLISHED);
-        assert_eq!(accounting.ended(&last.sock, &last.tcp).sent, 10);
+        assert_eq!(accounting.ended(&last.sock, &last.tcp, last.received).sent, 10);
         assert_eq!(total(&mut accounting, &[flow(1, 10, state::CLOSE)]), 0);
     }
 
@@ -167,7 +168,7 @@ mod tests {
         total(&mut accounting, &[flow(1, 10, state::ESTABLISHED)]);
         let seen = accounting.live(&[], |_, _| {});
         let last = flow(1, 15, state::ESTABLISHED);
-        assert_eq!(accounting.ended(&last.sock, &last.tcp).sent, 5);
+        assert_eq!(accounting.ended(&last.sock, &last.tcp, last.received).sent, 5);
         accounting.prune(&seen);
     }
 

@@ -281,6 +281,7 @@ mod tests {
                 srtt_us8: 80,
                 ..TcpFigures::default()
             },
+            received: mesh_common::accel::Moved::default(),
         }
     }
 

@@ -135,6 +135,17 @@ pub enum LinkVerb {
     List,
 }
 
+/// What to do with acceleration.
+#[derive(Debug, Subcommand)]
+pub enum AccelVerb {
+    /// Whether sockets may be accelerated here, which are, and what the start-up probe found.
+    Status,
+    /// Switch it on again.
+    Enable,
+    /// Switch it off at once, for open connections, too, until it is switched on again.
+    Disable,
+}
+
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {

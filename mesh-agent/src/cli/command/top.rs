@@ -166,6 +166,7 @@ mod tests {
                 bytes_acked: sent,
                 ..TcpFigures::default()
             },
+            ..LiveFlow::default()
         }
     }
 

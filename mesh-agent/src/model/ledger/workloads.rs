@@ -66,7 +66,7 @@ impl Wanted {
     /// The entry of its network namespace.
     pub(super) const fn netns_entry(&self, cookie: u64, id: u32) -> PodRef {
         PodRef {
-            workload: Tagged::new(id, self.flags, hash_cookie(cookie)),
+            workload: Tagged::new(id, self.flags & flag::ACCELERATED, hash_cookie(cookie)),
             seed: self.seed,
             reserved: 0,
         }

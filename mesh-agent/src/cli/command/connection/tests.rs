@@ -59,10 +59,15 @@ fn flows() -> [LiveFlow; 2] {
         ..TcpFigures::default()
     };
     [
-        LiveFlow { sock: out, tcp },
+        LiveFlow {
+            sock: out,
+            tcp,
+            ..LiveFlow::default()
+        },
         LiveFlow {
             sock: accepted,
             tcp: closing,
+            ..LiveFlow::default()
         },
     ]
 }
