@@ -1,5 +1,6 @@
 //! What happened on the wire, told to people and machines: flow records and metrics.
 
+pub mod accel;
 pub mod accounting;
 pub mod events;
 pub mod flow;

@@ -64,6 +64,15 @@ impl Moved {
         }
     }
 
+    /// What was added since an earlier value.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(before.messages),
+            bytes: self.bytes.saturating_sub(before.bytes),
+        }
+    }
+
     /// With one more message.
     #[inline(always)]
     pub const fn add(&mut self, bytes: u64) {

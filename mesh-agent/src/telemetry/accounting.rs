@@ -19,12 +19,18 @@ pub struct Growth {
     pub sent: u64,
     /// Bytes received.
     pub received: u64,
+    /// What of it was sent past TCP.
+    pub redirected_sent: Moved,
+    /// What of it came past TCP.
+    pub redirected_received: Moved,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Bytes {
+struct Totals {
     sent: u64,
     received: u64,
+    redirected_sent: Moved,
+    redirected_received: Moved,
 }
 
 /// The connections that were in a reading.
@@ -34,7 +40,7 @@ pub struct Seen(HashSet<(u64, u64)>);
 /// What was added already, by the socket's cookie and the time of its connection (a socket can connect again).
 #[derive(Debug, Default)]
 pub struct Accounting {
-    counted: HashMap<(u64, u64), Bytes>,
+    counted: HashMap<(u64, u64), Totals>,
 }
 
 impl Accounting {
@@ -68,9 +74,11 @@ impl Accounting {
     }
 
     fn grow(&mut self, sock: &SockState, tcp: &TcpFigures, received: Moved) -> Growth {
-        let now = Bytes {
+        let now = Totals {
             sent: tcp::bytes_sent(sock, tcp),
             received: tcp::bytes_received(sock, tcp, received),
+            redirected_sent: sock.accel.redirected,
+            redirected_received: received,
         };
         let before = self.counted.insert(key(sock), now);
         let first = before.is_none();
@@ -79,6 +87,8 @@ impl Accounting {
             first,
             sent: now.sent.saturating_sub(before.sent),
             received: now.received.saturating_sub(before.received),
+            redirected_sent: now.redirected_sent.since(before.redirected_sent),
+            redirected_received: now.redirected_received.since(before.redirected_received),
         }
     }
 }

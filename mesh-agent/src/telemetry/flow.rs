@@ -10,7 +10,7 @@ use mesh_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{names::Directory, udp::UdpEvent};
+use super::{accel::Acceleration, names::Directory, udp::UdpEvent};
 
 /// What a socket told: [`FlowRecord::observed_by`].
 pub const SOCKET: &str = "socket";
@@ -62,6 +62,9 @@ pub struct FlowRecord {
     pub rtt_micros: u32,
     /// From the wish to connect to now, in microseconds; of a UDP flow, from its first datagram to its last.
     pub duration_micros: u64,
+    /// By which path its messages went, where its pod asks for acceleration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceleration: Option<Acceleration>,
     /// Cookie of the socket; 0 where no socket told.
     pub cookie: u64,
 }
@@ -132,6 +135,7 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         retransmits: event.tcp.retransmits,
         rtt_micros: event.tcp.srtt_us8 / 8,
         duration_micros: between(sock.opened_ns, event.at_ns),
+        acceleration: Acceleration::of(&sock.accel, event.received),
         cookie: sock.cookie,
     })
 }
@@ -174,6 +178,7 @@ pub fn udp_record(event: &UdpEvent, time: String, names: &Directory) -> FlowReco
         retransmits: 0,
         rtt_micros: 0,
         duration_micros: between(traffic.first_ns, traffic.last_ns),
+        acceleration: None,
         cookie: 0,
     }
 }

@@ -52,6 +52,8 @@ pub struct Metrics {
     registry: Registry,
     /// Opened, closed, failed, sent, received.
     tcp: Series<TcpLabels, 5>,
+    /// Past TCP: messages sent, bytes sent, messages received, bytes received.
+    redirected: Series<TcpLabels, 4>,
     /// Packets, bytes.
     packets: Series<PacketLabels, 2>,
     /// Datagrams, bytes.
@@ -86,6 +88,24 @@ impl Default for Metrics {
                 "Bytes the destination received from the source",
             ),
         ];
+        let redirected = [
+            (
+                "mesh_redirected_sent_messages",
+                "Messages the source received from the destination past TCP",
+            ),
+            (
+                "mesh_redirected_sent_bytes",
+                "Bytes the source received from the destination past TCP, part of istio_tcp_sent_bytes",
+            ),
+            (
+                "mesh_redirected_received_messages",
+                "Messages the destination received from the source past TCP",
+            ),
+            (
+                "mesh_redirected_received_bytes",
+                "Bytes the destination received from the source past TCP, part of istio_tcp_received_bytes",
+            ),
+        ];
         let packets = [
             ("mesh_packets", "Packets at a pod's interface"),
             (
@@ -99,6 +119,7 @@ impl Default for Metrics {
         ];
         let mut metrics = Self {
             tcp: Series::register(tcp, &mut registry),
+            redirected: Series::register(redirected, &mut registry),
             packets: Series::register(packets, &mut registry),
             datagrams: Series::register(datagrams, &mut registry),
             registry,
@@ -150,8 +171,19 @@ impl Metrics {
             (growth.sent, growth.received)
         };
         let opened = u64::from(growth.first);
-        self.tcp
-            .add(tcp_labels(sock, names), [opened, 0, 0, back, towards]);
+        let labels = tcp_labels(sock, names);
+        self.tcp.add(labels.clone(), [opened, 0, 0, back, towards]);
+        let (sent, received) = (growth.redirected_sent, growth.redirected_received);
+        let (towards, back) = if accepted(sock) {
+            (received, sent)
+        } else {
+            (sent, received)
+        };
+        // Only who is accelerated has these series.
+        if towards.messages + back.messages > 0 {
+            let values = [back.messages, back.bytes, towards.messages, towards.bytes];
+            self.redirected.add(labels, values);
+        }
     }
 
     /// Counts a connection that ended.
@@ -241,6 +273,7 @@ impl Metrics {
     pub fn sweep(&self, now: Duration, names: &Directory) {
         let present = names.present();
         self.tcp.sweep(now, |labels| labels.are_there(&present));
+        self.redirected.sweep(now, |labels| labels.are_there(&present));
         self.packets.sweep(now, |labels| labels.are_there(&present));
         self.datagrams.sweep(now, |labels| labels.are_there(&present));
     }

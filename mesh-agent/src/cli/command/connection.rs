@@ -22,7 +22,7 @@ use crate::{
         scope::{Reference, Scope},
     },
     sys::clock,
-    telemetry::flow::SOCKET,
+    telemetry::{accel::Acceleration, flow::SOCKET},
 };
 
 /// A live connection, seen from the pod whose socket it is.
@@ -58,6 +58,9 @@ struct ConnectionRow {
     datagrams_sent: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     datagrams_received: Option<u64>,
+    /// By which path its messages go, where its pod asks for acceleration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acceleration: Option<Acceleration>,
     age_millis: u64,
     netns_cookie: u64,
 }
@@ -97,6 +100,7 @@ impl Item for ConnectionRow {
         number("SEGS-IN"),
         number("RTT"),
         number("RETRANS"),
+        text("ACCEL"),
     ];
 
     fn name(&self) -> String {
@@ -129,6 +133,7 @@ impl Item for ConnectionRow {
             or_dash(self.packets().map(|(_, received)| received)),
             or_dash(self.tcp.as_ref().map(|tcp| unit::micros(tcp.rtt_micros.into()))),
             or_dash(self.tcp.as_ref().map(|tcp| tcp.retransmits)),
+            or_dash(self.acceleration.as_ref().map(|accel| &accel.state)),
         ]
     }
 }
@@ -143,7 +148,7 @@ impl Detail for ConnectionRow {
     fn text(&self) -> String {
         let tcp = self.tcp.as_ref();
         let (sent, received) = self.packets().unwrap_or_default();
-        table::facts(&[
+        let mut facts = vec![
             ("Cookie", or_dash(self.cookie)),
             ("Pod", or_dash(self.pod.as_ref())),
             ("Direction", self.direction.to_owned()),
@@ -167,7 +172,24 @@ impl Detail for ConnectionRow {
             ("Retransmits", or_dash(tcp.map(|tcp| tcp.retransmits))),
             ("Age", unit::age(Duration::from_millis(self.age_millis))),
             ("Netns cookie", self.netns_cookie.to_string()),
-        ])
+        ];
+        if let Some(accel) = &self.acceleration {
+            let moved = |messages: u64, bytes: u64| format!("{messages} messages, {bytes} bytes");
+            let redirected = [
+                moved(accel.redirected_messages_sent, accel.redirected_bytes_sent),
+                moved(
+                    accel.redirected_messages_received,
+                    accel.redirected_bytes_received,
+                ),
+            ];
+            facts.push(("Acceleration", accel.text()));
+            facts.push(("Redirected", redirected.join(" sent; ") + " received"));
+            facts.push((
+                "Left to TCP",
+                moved(accel.tcp_messages_sent, accel.tcp_bytes_sent),
+            ));
+        }
+        table::facts(&facts)
     }
 }
 
@@ -291,6 +313,7 @@ fn row(held: &Held, LiveFlow { sock, tcp, received }: &LiveFlow, now: Duration) 
         bytes_received: bytes_received(sock, tcp, *received),
         datagrams_sent: None,
         datagrams_received: None,
+        acceleration: Acceleration::of(&sock.accel, *received),
         age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
         netns_cookie: sock.netns,
     }

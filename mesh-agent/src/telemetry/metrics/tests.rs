@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use mesh_common::accel::Moved;
 use mesh_common::packet::PacketCount;
 
 use super::*;
@@ -53,6 +54,11 @@ fn tcp_series_have_istios_names_and_labels() {
         first: true,
         sent: 3,
         received: 4,
+        redirected_sent: Moved {
+            messages: 1,
+            bytes: 2,
+        },
+        redirected_received: Moved::default(),
     };
     metrics.grown(&sock, growth, &names());
     metrics.closed(&sock, &names());
@@ -68,6 +74,9 @@ fn tcp_series_have_istios_names_and_labels() {
         ("istio_tcp_connections_opened_total", 1),
         ("istio_tcp_connections_closed_total", 1),
         ("mesh_tcp_connections_failed_total", 0),
+        ("mesh_redirected_sent_messages_total", 0),
+        ("mesh_redirected_received_messages_total", 1),
+        ("mesh_redirected_received_bytes_total", 2),
         ("istio_tcp_sent_bytes_total", 4),
         ("istio_tcp_received_bytes_total", 3),
     ] {

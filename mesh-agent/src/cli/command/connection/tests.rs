@@ -171,11 +171,11 @@ fn the_wide_table_adds_what_tcp_knows() {
     let mut lines = wide.lines().rev();
     let (udp, tcp) = (lines.next().unwrap(), lines.next().unwrap());
     assert!(
-        tcp.ends_with("10.96.0.10:80         1          5         4   0.250ms         1"),
+        tcp.ends_with("10.96.0.10:80         1          5         4   0.250ms         1   -"),
         "{wide}"
     );
     assert!(
-        udp.ends_with("-                     -          3         2         -         -"),
+        udp.ends_with("-                     -          3         2         -         -   -"),
         "{wide}"
     );
 }

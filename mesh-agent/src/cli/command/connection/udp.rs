@@ -96,6 +96,7 @@ fn row(held: &Held, key: &UdpKey, traffic: &UdpTraffic, ends: &impl Ends, now: D
         bytes_received: traffic.received_bytes,
         datagrams_sent: Some(traffic.sent_datagrams),
         datagrams_received: Some(traffic.received_datagrams),
+        acceleration: None,
         age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
         netns_cookie: netns,
     }
