@@ -1,7 +1,7 @@
 //! Enrols sockets for the redirect when their handshake is done, and never later: a reader that already waits
 //! would not be woken by redirected bytes.
 
-use aya_ebpf::programs::SockOpsContext;
+use aya_ebpf::{helpers::generated::bpf_setsockopt, programs::SockOpsContext};
 use mesh_common::{
     accel::{Accel, Enrolment, Moved, Splice},
     decide::enrol::{self, Facts},
@@ -14,6 +14,8 @@ use crate::{
     pod, segment,
 };
 
+const IPPROTO_TCP: i32 = 6;
+const TCP_USER_TIMEOUT: i32 = 18;
 const EBUSY: i32 = -16;
 const E2BIG: i32 = -7;
 const EINVAL: i32 = -22;
@@ -93,6 +95,30 @@ fn address(ctx: &SockOpsContext, sock: &mut SockState) -> u64 {
         place.write_volatile(segment::socket(ctx).expose_provenance() as u64);
         place.read_volatile()
     }
+}
+
+/// The peer's FIN came in. If that was a close, nobody will read any more, and TCP says so with a reset when
+/// bytes were unread. But bytes that [`crate::redirect::mesh_deliver`] took out of TCP's queue are not unread to
+/// TCP: it would leave a sender waiting for room until the last timer of the peer's socket is gone, a minute
+/// later. Such a sender gives up at the next probe for room instead (`ETIMEDOUT`).
+#[inline(always)]
+pub fn peer_ended(ctx: &SockOpsContext, sock: &SockState) {
+    if sock.accel.sk == 0 {
+        return;
+    }
+    let key = sock.key().peer(sock.accel.peer);
+    // SAFETY: one word, copied at once.
+    let Some(peer) = (unsafe { SPLICES.get(key) }).map(|splice| splice.sk) else {
+        return;
+    };
+    if !kernel::reads_no_more(peer, &key) {
+        return;
+    }
+    let mut milliseconds = 1_u32;
+    let value = (&raw mut milliseconds).cast();
+    let len = size_of_val(&milliseconds) as i32;
+    // SAFETY: the context is this program's own; the helper reads `len` bytes of the value.
+    let _refused = unsafe { bpf_setsockopt(ctx.ops.cast(), IPPROTO_TCP, TCP_USER_TIMEOUT, value, len) };
 }
 
 /// Forgets the socket, and tells what came to it by redirect. The kernel takes it out of `SOCKETS` itself.

@@ -109,6 +109,11 @@ fn changed(ctx: &SockOpsContext) {
         // From here on the state does not tell whether the peer's FIN came in: look at the segments.
         want(ctx, WANT_STATE | WANT_HEADERS);
     }
+    if new == state::CLOSE_WAIT
+        && let Some(sock) = segment::state(ctx)
+    {
+        enrol::peer_ended(ctx, sock);
+    }
     if new != state::CLOSE {
         return;
     }

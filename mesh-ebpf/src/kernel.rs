@@ -64,6 +64,15 @@ pub fn view(own: u64, peer: u64, key: &SocketKey, size: u32) -> Option<View> {
     })
 }
 
+/// Whether the socket at `sk`, if its ends are those of `key`, was closed, or shut down for reading.
+#[inline(always)]
+pub fn reads_no_more(sk: u64, key: &SocketKey) -> bool {
+    /// `RCV_SHUTDOWN`.
+    const RECEIVE: u8 = 1;
+    let offsets = SOCK_OFFSETS.load();
+    has_ends(sk, key, &offsets) && field::<u8>(sk, offsets.shutdown).is_some_and(|shut| shut & RECEIVE != 0)
+}
+
 #[inline(always)]
 fn has_ends(sk: u64, key: &SocketKey, offsets: &SockOffsets) -> bool {
     let ports = field(sk, offsets.local_port) == Some(key.local_port.get())
