@@ -1,15 +1,18 @@
 //! Sends and receives streams, with sizes and pauses by the dice.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use crate::block::{Block, PIECE};
 use crate::dice::Dice;
-use crate::line::Pair;
+use crate::line::{PATIENCE, Pair};
 
 /// How a stream is sent and read.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +61,39 @@ pub fn send(mut to: &TcpStream, block: &Block, total: usize, pace: Pace, seed: u
     Ok(())
 }
 
-/// Receives and checks the first `total` bytes of the stream.
+/// Receives and checks the first `total` bytes of the stream, with calls that block.
 pub fn receive(mut from: &TcpStream, block: &Block, total: usize, pace: Pace, seed: u64) -> Result<()> {
+    check(block, total, pace, seed, |room| from.read(room))
+}
+
+/// As [`receive`], with poll and calls that do not block: on an enrolled socket, a call that blocks ends with
+/// `EAGAIN` when another thread of the same end gets room to send.
+fn receive_polling(from: &TcpStream, block: &Block, total: usize, pace: Pace, seed: u64) -> Result<()> {
+    let patience = Timespec {
+        tv_sec: PATIENCE.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
+    check(block, total, pace, seed, |room| {
+        loop {
+            if poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&patience))? == 0 {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match recv(from, &mut *room, RecvFlags::DONTWAIT) {
+                Ok((got, _)) => return Ok(got),
+                Err(Errno::AGAIN) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    })
+}
+
+fn check(
+    block: &Block,
+    total: usize,
+    pace: Pace,
+    seed: u64,
+    mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> Result<()> {
     let mut dice = Dice::new(!seed);
     let mut buffer = vec![0; PIECE];
     let mut read = 0;
@@ -68,9 +102,7 @@ pub fn receive(mut from: &TcpStream, block: &Block, total: usize, pace: Pace, se
             thread::sleep(Duration::from_micros(dice.below(LAG_US) as u64));
         }
         let room = dice.size(PIECE).min(total - read);
-        let got = from
-            .read(&mut buffer[..room])
-            .with_context(|| format!("seed {seed}: reading at {read}"))?;
+        let got = receive(&mut buffer[..room]).with_context(|| format!("seed {seed}: reading at {read}"))?;
         anyhow::ensure!(got != 0, "seed {seed}: the stream ends at {read} of {total}");
         block.check(read, &buffer[..got]);
         read += got;
@@ -83,9 +115,9 @@ pub fn exchange((near, far): &Pair, blocks: [&Block; 2], total: usize, pace: Pac
     thread::scope(|scope| {
         let parts = [
             scope.spawn(|| send(near, blocks[0], total, pace, seed)),
-            scope.spawn(|| receive(far, blocks[0], total, pace, seed)),
+            scope.spawn(|| receive_polling(far, blocks[0], total, pace, seed)),
             scope.spawn(|| send(far, blocks[1], total, pace, seed + 1)),
-            scope.spawn(|| receive(near, blocks[1], total, pace, seed + 1)),
+            scope.spawn(|| receive_polling(near, blocks[1], total, pace, seed + 1)),
         ];
         all(parts)
     })

@@ -61,6 +61,7 @@ fn stuff(line: &Line<'_>, (receive_buffer, size): (Option<usize>, usize), block:
         .transpose()?;
     let pair = own.as_ref().unwrap_or(line).pair()?;
     let (near, far) = &pair;
+    // The first message goes by redirect whatever the size of the others.
     let accepted = fill(near, size, block)?;
     line.assert_redirected(1)?;
     let pods = [&line.twins.client, &line.twins.server];
@@ -72,7 +73,8 @@ fn stuff(line: &Line<'_>, (receive_buffer, size): (Option<usize>, usize), block:
 
 fn fill(mut near: &TcpStream, size: usize, block: &Block) -> Result<usize> {
     near.set_nonblocking(true)?;
-    let (mut accepted, mut last) = (0, Instant::now());
+    let mut accepted = near.write(block.at(0, 1))?;
+    let mut last = Instant::now();
     while last.elapsed() < STOPPED {
         ensure!(accepted < BOUND, "accepted {accepted} bytes, and more");
         match near.write(block.at(accepted, size)) {
@@ -87,23 +89,28 @@ fn fill(mut near: &TcpStream, size: usize, block: &Block) -> Result<usize> {
     Ok(accepted)
 }
 
-/// What the kernel charges to the only connection of a pod (`sk_rmem_alloc`, `sk_wmem_queued` and
-/// `sk_forward_alloc`, in bytes), whose sum `/proc/net/sockstat` tells for all of the host.
+/// Memory of the only connection of a pod, in bytes: what waits (`sk_rmem_alloc`, `sk_wmem_queued`), and what is
+/// reserved beyond (`sk_forward_alloc`, negative where bytes that wait are not charged to the host).
 fn charged(pod: &Pod) -> Result<usize> {
     let shown = pod.command("ss").args(["-tnmH", "state", "connected"]).output()?;
     let text = String::from_utf8(shown.stdout)?;
-    let figures = text
-        .split_once("skmem:(")
-        .with_context(|| format!("no connection in {text:?}"))?
-        .1;
-    let figures = figures.split([',', ')']);
-    let of = |name: &'static str| {
-        figures
-            .clone()
-            .filter_map(move |figure| figure.strip_prefix(name)?.parse::<usize>().ok())
+    let (_, figures) = text
+        .split_once("skmem:(r")
+        .with_context(|| format!("no connection in {text:?}"))?;
+    let figure = |name: &str| -> Result<u32> {
+        let digits = if name.is_empty() {
+            Some(figures)
+        } else {
+            figures.split(name).nth(1)
+        };
+        let digits = digits.and_then(|rest| rest.split(',').next());
+        Ok(digits
+            .with_context(|| format!("no {name} in {text:?}"))?
+            .parse()?)
     };
-    // Names that begin alike (`rb`, `bl`) have no number behind the first letter.
-    Ok(["r", "f", "w"].into_iter().flat_map(of).sum())
+    let waiting = usize::try_from(figure("")? + figure(",w")?)?;
+    let reserved = figure(",f")?.cast_signed().max(0);
+    Ok(waiting + usize::try_from(reserved)?)
 }
 
 /// Pages of the host's memory for TCP.
