@@ -110,6 +110,17 @@ fn check(
     Ok(())
 }
 
+/// Receives and checks what the stream carries from `start` to `end`.
+pub fn rest(mut from: &TcpStream, block: &Block, start: usize, end: usize) -> Result<()> {
+    let mut found = vec![0; PIECE];
+    for position in (start..end).step_by(PIECE) {
+        let len = PIECE.min(end - position);
+        from.read_exact(&mut found[..len])?;
+        block.check(position, &found[..len]);
+    }
+    Ok(())
+}
+
 /// Both directions at once, each with a block of its own.
 pub fn exchange((near, far): &Pair, blocks: [&Block; 2], total: usize, pace: Pace, seed: u64) -> Result<()> {
     thread::scope(|scope| {
