@@ -13,11 +13,11 @@ use crate::play::{self, EAGER, Pace};
 
 /// Connections made before their data is sent.
 const BATCH: usize = 200;
-const BATCHES: u64 = 15;
+const BATCHES: u64 = 10;
 /// The most one of the many connections carries, in bytes.
 const LONGEST: usize = 64 << 10;
 /// Connections that carry more than any buffer holds.
-const LONG_ROUNDS: u64 = 24;
+const LONG_ROUNDS: u64 = 16;
 /// The most each of those carries.
 const LONG: usize = 3 << 20;
 const LAGGING: Pace = Pace {

@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::line::{Line, PATIENCE, Pair, on_both};
 use crate::play::all;
 
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 150;
 /// The longest request or response, in bytes.
 const LONGEST: usize = 200_000;
 

@@ -209,3 +209,53 @@ fn a_receive_timeout_ends_the_wait_and_no_sooner() -> Result<()> {
     })?;
     Ok(())
 }
+
+/// A call that blocks may end with `EAGAIN` on an enrolled socket, when another thread of the same end gets room to
+/// send (`tcp_msg_wait_data` takes any wake-up for data). Whoever reads on then misses nothing.
+#[test]
+fn a_blocked_reader_beside_a_sender_misses_nothing() -> Result<()> {
+    const QUESTIONS: usize = 400;
+    const ANSWERS: usize = 32 << 20;
+    require_root!();
+    let block = Block::new(77, 64 << 10);
+    let [tcp, redirect] = on_both("beside", |line| {
+        let (near, far) = line.pair()?;
+        let lagging = play::Pace {
+            lag_one_in: 8,
+            ..play::EAGER
+        };
+        let mut again = 0;
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| play::send(&near, &block, ANSWERS, play::EAGER, 78));
+            let receiving = scope.spawn(|| play::receive(&far, &block, ANSWERS, lagging, 78));
+            let asking = scope.spawn(|| {
+                let mut dice = Dice::new(79);
+                (0..QUESTIONS).try_for_each(|number| {
+                    dice.pause(1_000);
+                    say(&far, &block, number, 1)
+                })
+            });
+            let start = Instant::now();
+            let mut read = 0;
+            while read < QUESTIONS {
+                let mut some = [0; 100];
+                match (&near).read(&mut some) {
+                    Ok(0) => anyhow::bail!("the end at {read} of {QUESTIONS}"),
+                    Ok(got) => {
+                        block.check(read, &some[..got]);
+                        read += got;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => again += 1,
+                    Err(error) => return Err(error.into()),
+                }
+                ensure!(start.elapsed() < PATIENCE, "{read} of {QUESTIONS}");
+            }
+            play::all([sending, receiving, asking])
+        })?;
+        line.assert_redirected(100)?;
+        Ok(again)
+    })?;
+    println!("told to try again: TCP {tcp}, redirect {redirect}");
+    assert_eq!(tcp, 0);
+    Ok(())
+}

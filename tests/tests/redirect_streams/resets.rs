@@ -262,7 +262,7 @@ fn senders_see_that_their_reader_closed() -> Result<()> {
     let block = Block::new(66, 64 << 10);
     on_both("gone", |line| {
         let mut dice = Dice::new(67);
-        for (near, far) in line.pairs(100)? {
+        for (near, far) in line.pairs(24)? {
             let start = Instant::now();
             let refused = thread::scope(|scope| -> Result<ErrorKind> {
                 let sender = scope.spawn(|| write_until_refused(&near, &block));
