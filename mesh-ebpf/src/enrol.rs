@@ -116,9 +116,8 @@ pub fn peer_ended(ctx: &SockOpsContext, sock: &SockState) {
     }
     let mut milliseconds = 1_u32;
     let value = (&raw mut milliseconds).cast();
-    let len = size_of_val(&milliseconds) as i32;
-    // SAFETY: the context is this program's own; the helper reads `len` bytes of the value.
-    let _refused = unsafe { bpf_setsockopt(ctx.ops.cast(), IPPROTO_TCP, TCP_USER_TIMEOUT, value, len) };
+    // SAFETY: the context is this program's own; the helper reads the value's four bytes.
+    let _refused = unsafe { bpf_setsockopt(ctx.ops.cast(), IPPROTO_TCP, TCP_USER_TIMEOUT, value, 4) };
 }
 
 /// Forgets the socket, and tells what came to it by redirect. The kernel takes it out of `SOCKETS` itself.

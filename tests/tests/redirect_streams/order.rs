@@ -119,8 +119,8 @@ fn bytes_that_wait_for_room_are_not_overtaken() -> Result<()> {
             let mut dice = Dice::new(seed);
             let (mut near, mut far) = narrow.pair()?;
             near.set_nonblocking(true)?;
-            let (mut sent, mut read) = (0, 0);
-            let mut send = |most: usize| -> Result<bool> {
+            let (mut sent, mut taken) = (0, 0);
+            let mut offer = |most: usize| -> Result<bool> {
                 match near.write(block.at(sent, most)) {
                     Ok(more) => sent += more,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
@@ -128,17 +128,17 @@ fn bytes_that_wait_for_room_are_not_overtaken() -> Result<()> {
                 }
                 Ok(true)
             };
-            send(1)?;
-            while send(50_000)? {}
+            offer(1)?;
+            while offer(50_000)? {}
             let mut buffer = vec![0; 4_000];
             for _ in 0..300 {
                 let room = dice.size(buffer.len());
                 let got = far.read(&mut buffer[..room])?;
-                block.check(read, &buffer[..got]);
-                read += got;
-                send(dice.size(40))?;
+                block.check(taken, &buffer[..got]);
+                taken += got;
+                offer(dice.size(40))?;
             }
-            play::rest(&far, &block, read, sent)?;
+            play::rest(&far, &block, taken, sent)?;
             line.assert_redirected(1)?;
         }
         Ok(())

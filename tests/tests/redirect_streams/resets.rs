@@ -70,9 +70,8 @@ fn write_until_refused(mut to: &TcpStream, block: &Block) -> Result<ErrorKind> {
     let start = Instant::now();
     loop {
         ensure!(start.elapsed() < PATIENCE, "nobody refuses");
-        match to.write(block.at(0, PIECE)) {
-            Ok(_) => {}
-            Err(error) => return Ok(error.kind()),
+        if let Err(error) = to.write_all(block.at(0, PIECE)) {
+            return Ok(error.kind());
         }
     }
 }
