@@ -51,7 +51,7 @@ fn attempt(ctx: &SockOpsContext, sock: &mut SockState) -> Result<(), Enrolment> 
     if kernel::has_layer_above(sk) {
         return Err(Enrolment::LayerAbove);
     }
-    if segment::carries_syn(ctx, sock.flags) || kernel::write_seq(sk) != Some(segment::unacknowledged(ctx)) {
+    if segment::carried_data(ctx, sock.flags) || kernel::write_seq(sk) != Some(segment::unacknowledged(ctx)) {
         return Err(Enrolment::EarlyData);
     }
     let key = sock.key();

@@ -30,11 +30,17 @@ pub fn socket(ctx: &SockOpsContext) -> *mut bpf_sock {
     unsafe { (*ctx.ops).__bindgen_anon_2.sk }
 }
 
-/// Whether the segment that ended a passive handshake is a SYN: then it brought data (TCP Fast Open).
+/// Whether bytes went with the handshake (TCP Fast Open): what ended a passive one is a SYN, or the other end has
+/// acknowledged more than the SYN of an active one.
 #[inline(always)]
-pub fn carries_syn(ctx: &SockOpsContext, flags: u32) -> bool {
-    // SAFETY: the kernel passes a valid context.
-    flags & flag::PASSIVE != 0 && unsafe { read_volatile(addr_of!((*ctx.ops).skb_tcp_flags)) } & SYN != 0
+pub fn carried_data(ctx: &SockOpsContext, flags: u32) -> bool {
+    if flags & flag::PASSIVE != 0 {
+        // SAFETY: the kernel passes a valid context.
+        return unsafe { read_volatile(addr_of!((*ctx.ops).skb_tcp_flags)) } & SYN != 0;
+    }
+    // SAFETY: as above.
+    let acknowledged = unsafe { read_volatile(addr_of!((*ctx.ops).bytes_acked)) };
+    acknowledged > 1
 }
 
 /// The first sequence number the other end has not acknowledged.
