@@ -1,5 +1,8 @@
 //! Socket options and calls that no crate of ours wraps.
-#![allow(unsafe_code, reason = "setsockopt(2), splice(2) and pipe(2) by hand")]
+#![allow(
+    unsafe_code,
+    reason = "getsockopt(2), setsockopt(2), splice(2) and pipe(2) by hand"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -21,6 +24,21 @@ pub fn set_bytes(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, valu
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Bytes that came to a socket by TCP: `tcpi_bytes_received` (`struct tcp_info` in `linux/tcp.h`).
+pub fn received_by_tcp(socket: &impl AsFd) -> io::Result<u64> {
+    const OFFSET: usize = 128;
+    let mut info = [0_u8; OFFSET + size_of::<u64>()];
+    let mut len = libc::socklen_t::try_from(info.len()).map_err(io::Error::other)?;
+    let (fd, level) = (socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP);
+    // SAFETY: the descriptor is open and `info` has `len` bytes.
+    let done = unsafe { libc::getsockopt(fd, level, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let field = info[OFFSET..].try_into().map_err(io::Error::other)?;
+    Ok(u64::from_ne_bytes(field))
 }
 
 /// A pipe: the end to read and the end to write.

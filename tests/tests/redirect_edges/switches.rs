@@ -8,6 +8,7 @@ use harness::require_root;
 use harness::twins::{Path, Twins, wait_probed};
 use mesh_common::accel::Enrolment;
 
+use crate::raw::received_by_tcp;
 use crate::seen::{enrolments, live, redirected};
 use crate::stamped::{Traffic, connect, echo};
 
@@ -45,8 +46,8 @@ fn uninstalling_leaves_live_connections_to_tcp() -> Result<()> {
     echo(&idle_near, &idle_far, 10)?;
     let traffic = Traffic::start(&near, &far)?;
     sleep(Duration::from_millis(100));
-    let state = |twins: &Twins| -> Result<u64> { Ok(redirected(twins, &idle_near)?.messages) };
-    assert_eq!(state(&twins)?, 10);
+    assert_eq!(redirected(&twins, &idle_near)?.messages, 10);
+    assert_eq!(received_by_tcp(&idle_far)?, 0);
     twins.agent.terminate()?;
     let done = twins.sandbox.cleanup()?;
     ensure!(done.status.success(), "{done:?}");
@@ -54,11 +55,13 @@ fn uninstalling_leaves_live_connections_to_tcp() -> Result<()> {
     let census = twins.sandbox.census()?;
     assert!(census.pins.is_empty(), "{census:?}");
     echo(&idle_near, &idle_far, 100)?;
+    assert_eq!(received_by_tcp(&idle_far)?, 6_400);
     twins.agent.restart()?;
     wait_probed(&twins.sandbox)?;
     sleep(Duration::from_millis(100));
     assert!(traffic.finish()? > 0);
     echo(&idle_near, &idle_far, 100)?;
+    assert_eq!(received_by_tcp(&idle_far)?, 12_800);
     assert_eq!(
         live(&twins.sandbox)?.len(),
         0,
