@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use harness::require_root;
 use harness::twins::{Path, Twins};
+use socket2::SockRef;
 
 use crate::seen::{empties, entries};
 use crate::stamped::{Stamp, connect};
@@ -19,6 +20,10 @@ fn a_slow_reader_gets_all_that_was_sent_before_the_end() -> Result<()> {
         let twins = Twins::new("slow", path)?;
         for round in 0..8_usize {
             let (mut near, mut far) = connect(&twins)?;
+            if round % 4 > 1 {
+                // Fills at once, in every place where bytes wait.
+                SockRef::from(&far).set_recv_buffer_size(4096)?;
+            }
             let len = 2_000_000 / (round * round + 1);
             thread::scope(|scope| {
                 let writer = scope.spawn(move || -> Result<()> {
