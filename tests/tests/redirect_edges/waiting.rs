@@ -1,12 +1,14 @@
 //! Readers that wait before there is anything to read, or anybody to send it.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use harness::require_root;
 use harness::twins::{Path, Twins};
+use harness::{require_root, until};
+use rustix::io::ioctl_fionread;
 use socket2::{Domain, Socket, Type};
 
 use crate::stamped::patient;
@@ -60,6 +62,29 @@ fn waited(twins: &Twins, switch: &str) -> Result<(io::Result<usize>, Duration)> 
         }
         Ok((read, after))
     })
+}
+
+/// Programs that ask first how much there is (nginx, Java, .NET) must be told of what came before `accept()`.
+#[test]
+fn bytes_that_came_before_accept_are_told_by_fionread() -> Result<()> {
+    require_root!();
+    for path in Path::BOTH {
+        let twins = Twins::new("before", path)?;
+        let listener = twins.listen()?;
+        let to = listener.local_addr()?;
+        for _ in 0..20 {
+            let near = patient(twins.client.run(|| TcpStream::connect(to))?)?;
+            (&near).write_all(&[1; 100])?;
+            let far = patient(listener.accept()?.0)?;
+            let told = || ioctl_fionread(&far);
+            assert!(until(MOMENT, || told() == Ok(100)), "{path:?}: {:?}", told());
+            (&far).read_exact(&mut [0; 60])?;
+            assert_eq!(told()?, 40, "{path:?}");
+            (&near).write_all(&[2; 100])?;
+            assert!(until(MOMENT, || told() == Ok(140)), "{path:?}: {:?}", told());
+        }
+    }
+    Ok(())
 }
 
 /// A limit like those of [`crate::limits`]: what is enrolled during `recv()` leaves it waiting in TCP's own
