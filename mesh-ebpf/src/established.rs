@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use mesh_common::{
-    accel::{Accel, Moved},
+    accel::{Accel, Enrolment, Moved},
     config,
     counter::Counter,
     decide::tcp::{self, End, state},
@@ -88,8 +88,12 @@ fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
     sock.established_ns = unsafe { bpf_ktime_get_ns() };
     sock.flags |= side;
     want(ctx, WANT_STATE);
-    if ACCEL && sock.flags & (flag::ACCELERATED | flag::OWN) != 0 {
-        enrol::enrol(ctx, sock);
+    if sock.flags & (flag::ACCELERATED | flag::OWN) != 0 {
+        if ACCEL {
+            enrol::enrol(ctx, sock);
+        } else {
+            sock.accel.enrolment = Enrolment::Off as u32;
+        }
     }
     traffic::update(sock, |total| total.opened += 1);
     if CONFIG
@@ -178,14 +182,12 @@ fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockSta
     sock.fin_seq = 0;
     sock.flags = 0;
     sock.accel = Accel::default();
-    if ACCEL {
-        if pod.flags & workload::flag::ACCELERATED != 0 {
-            sock.flags |= flag::ACCELERATED;
-        }
-        // SAFETY: the socket is this context's own.
-        if unsafe { marks::is_own(segment::socket(ctx)) } {
-            sock.flags |= flag::OWN;
-        }
+    if pod.flags & workload::flag::ACCELERATED != 0 {
+        sock.flags |= flag::ACCELERATED;
+    }
+    // SAFETY: the socket is this context's own.
+    if ACCEL && unsafe { marks::is_own(segment::socket(ctx)) } {
+        sock.flags |= flag::OWN;
     }
     // SAFETY: the helper takes this program type's context.
     sock.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };

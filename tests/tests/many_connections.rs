@@ -137,6 +137,7 @@ impl Scene {
             failed: 0,
             bytes_sent: each * QUESTION as u64,
             bytes_received: each * ANSWER.len() as u64,
+            ..Traffic::default()
         };
         for (key, total) in traffic {
             ensure!(total == expected, "{key:?}: {total:?}, not {expected:?}");

@@ -11,7 +11,11 @@ use aya::{
 use mesh_common::abi::map;
 use thiserror::Error;
 
-use super::{hooks, pins::Pins};
+use super::{
+    btf::{self, BtfError},
+    hooks,
+    pins::Pins,
+};
 use crate::sys::bpf::{self, AttachType};
 
 /// Takes the place of [`PLAIN`] among the cgroup programs: it enrols sockets, too.
@@ -26,6 +30,9 @@ pub const DELIVER: &str = "mesh_deliver";
 /// Why nothing can be redirected.
 #[derive(Debug, Error)]
 pub enum AccelError {
+    /// Where the kernel keeps what the programs look at is not known.
+    #[error(transparent)]
+    Types(#[from] BtfError),
     /// The kernel refused a program.
     #[error(
         "loading the program {program}: {source} (it needs CAP_PERFMON, and no lockdown=confidentiality)"
@@ -58,6 +65,8 @@ pub enum AccelError {
 /// # Errors
 /// Where the kernel refuses; everything but acceleration works without them.
 pub fn load(ebpf: &mut Ebpf) -> Result<(), AccelError> {
+    // Without offsets, what enrols would judge by whatever is at the start of a socket.
+    btf::sock_offsets()?;
     // What enrols comes last: it is attached wherever it is loaded.
     for program in [REDIRECT, DELIVER, ENROL] {
         let failed = |source| AccelError::Program {

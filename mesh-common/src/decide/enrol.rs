@@ -2,6 +2,9 @@
 
 use crate::{accel::Enrolment, config, tag::Tagged, workload};
 
+/// A pod of this node that is in the mesh.
+const LOCAL: u8 = workload::flag::LOCAL | workload::flag::ENROLLED;
+
 /// What the programs know at the end of the handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
@@ -37,7 +40,6 @@ pub const fn judge(facts: &Facts) -> Result<u32, Enrolment> {
         Some(owner) if owner.id() == facts.pod => {}
         _ => return Err(Enrolment::ForeignAddress),
     }
-    const LOCAL: u8 = workload::flag::LOCAL | workload::flag::ENROLLED;
     match facts.remote {
         Some(peer) if peer.flags() & LOCAL == LOCAL => {
             // What the mesh's own sockets talk to may be another of its own, which no address tells.
@@ -54,9 +56,9 @@ pub const fn judge(facts: &Facts) -> Result<u32, Enrolment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::flag::{ACCELERATED, ENROLLED, LOCAL};
+    use crate::workload::flag::{self as pod, ACCELERATED};
 
-    const BOTH: u8 = LOCAL | ENROLLED;
+    const BOTH: u8 = super::LOCAL;
 
     fn facts() -> Facts {
         Facts {
@@ -93,8 +95,11 @@ mod tests {
         );
         assert_eq!(remote(5, BOTH | ACCELERATED), Ok(5), "a pod's own service");
         assert_eq!(remote(6, BOTH), Err(Enrolment::PeerRefuses));
-        assert_eq!(remote(6, ENROLLED | ACCELERATED), Err(Enrolment::PeerElsewhere));
-        assert_eq!(remote(6, LOCAL | ACCELERATED), Err(Enrolment::PeerElsewhere));
+        assert_eq!(
+            remote(6, pod::ENROLLED | ACCELERATED),
+            Err(Enrolment::PeerElsewhere)
+        );
+        assert_eq!(remote(6, pod::LOCAL | ACCELERATED), Err(Enrolment::PeerElsewhere));
         assert_eq!(
             judge(&Facts {
                 remote: None,
