@@ -18,7 +18,7 @@ use crate::raw;
 use crate::seen::{enrolments, redirected};
 use crate::stamped::connect;
 
-const MOMENT: Duration = Duration::from_millis(200);
+const MOMENT: Duration = Duration::from_millis(120);
 
 /// A connection whose next message goes the way of the path.
 fn pair(test_name: &str, path: Path) -> Result<(Twins, TcpStream, TcpStream)> {
