@@ -8,6 +8,7 @@ pub mod links;
 pub mod listing;
 pub mod loader;
 mod object;
+pub mod marks;
 pub mod packets;
 pub mod peers;
 pub mod pins;

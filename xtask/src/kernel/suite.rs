@@ -85,6 +85,11 @@ pub const SUITES: &[Suite] = &[
         )],
     },
     Suite {
+        binary: "redirect_own",
+        tests: All,
+        lacking: &[],
+    },
+    Suite {
         binary: "cgroup_programs",
         tests: All,
         lacking: &[],
