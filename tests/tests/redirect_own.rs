@@ -58,7 +58,10 @@ fn moved(twins: &Twins) -> Result<(u64, u64)> {
     let flows = listing::read(&Pins::new(&twins.sandbox.bpffs()))?;
     ensure!(!flows.is_empty(), "no connection is listed");
     for flow in &flows {
-        ensure!(flow.sock.accel.enrolment == Enrolment::Enrolled as u32, "{flow:?}");
+        ensure!(
+            flow.sock.accel.enrolment == Enrolment::Enrolled as u32,
+            "{flow:?}"
+        );
     }
     let accel = || flows.iter().map(|flow| flow.sock.accel);
     Ok((
@@ -83,7 +86,10 @@ fn both_are_enrolled_and_requests_go_past_tcp() -> Result<()> {
         ensure!(bytes == sent, "answer {number}");
     }
     let (redirected, _) = moved(&twins)?;
-    ensure!(redirected >= 990, "{redirected} of 1,000 messages were redirected");
+    ensure!(
+        redirected >= 990,
+        "{redirected} of 1,000 messages were redirected"
+    );
     Ok(())
 }
 
@@ -96,24 +102,24 @@ fn numbered_records_arrive_in_order_on_whatever_path() -> Result<()> {
         let ways = [(&near, &far), (&far, &near)];
         let threads: Vec<_> = ways
             .into_iter()
-            .flat_map(|(from, to)| {
-                [
-                    scope.spawn(move || send(from)),
-                    scope.spawn(move || receive(to)),
-                ]
-            })
+            .flat_map(|(from, to)| [scope.spawn(move || send(from)), scope.spawn(move || receive(to))])
             .collect();
         for switch in ["disable", "enable", "disable", "enable"] {
             thread::sleep(Duration::from_millis(100));
             let done = twins.sandbox.meshctl(["accel", switch])?;
             ensure!(done.status.success(), "{done:?}");
         }
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })?;
     let (redirected, passed) = moved(&twins)?;
-    ensure!(redirected > 0 && passed > 0, "{redirected} redirected, {passed} by TCP");
+    ensure!(
+        redirected > 0 && passed > 0,
+        "{redirected} redirected, {passed} by TCP"
+    );
     Ok(())
 }
 
@@ -158,7 +164,10 @@ fn the_probe_says_of_fionread_what_the_kernel_does() -> Result<()> {
     require_root!();
     let twins = Twins::new("own-fionread", Path::Tcp)?;
     let report = acceleration::load(&twins.sandbox.run_dir())?.context("there is no report")?;
-    ensure!(report.own.is_none(), "own sockets may not be redirected: {report:?}");
+    ensure!(
+        report.own.is_none(),
+        "own sockets may not be redirected: {report:?}"
+    );
     let (mut near, mut far) = connect(&twins)?;
     near.write_all(b"a")?;
     far.read_exact(&mut [0])?;

@@ -10,6 +10,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Readiness {
     pending: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
     started: Instant,
 }
 
@@ -17,6 +18,7 @@ impl Default for Readiness {
     fn default() -> Self {
         Self {
             pending: Arc::default(),
+            notes: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -41,6 +43,18 @@ impl Readiness {
             drop(pending);
             tracing::info!(task = name, seconds, ?left, "done");
         }
+    }
+
+    /// Says something that keeps nobody from being ready.
+    pub fn note(&self, name: &'static str, text: impl Into<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.insert(name, text.into());
+    }
+
+    /// What was noted.
+    #[must_use]
+    pub fn notes(&self) -> BTreeMap<&'static str, String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is pending now; empty when ready.

@@ -146,7 +146,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 look.looked(started.elapsed());
             }
             () = at(names_due) => {}
-            report = acceleration.probed() => allow(&report, &ebpf, &pins, &mut engine, &run_dir),
+            report = acceleration.probed() => allow(report, &ebpf, &pins, &mut engine, &run_dir, &readiness),
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &problems),
             _ = retry.tick() => engine.retry(),
             _ = verify.tick() => {
@@ -205,18 +205,24 @@ async fn at(time: Option<Instant>) {
 }
 
 /// Lets sockets be accelerated as far as the probe has passed, and says what it found.
-fn allow(report: &Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine, run_dir: &RunDir) {
-    let mut report = report.clone();
+fn allow(
+    mut report: Report,
+    ebpf: &Ebpf,
+    pins: &Pins,
+    engine: &mut Engine,
+    run_dir: &RunDir,
+    readiness: &Readiness,
+) {
     if let Err(error) = acceleration::apply(&report, ebpf, pins, engine) {
         report = Report::impossible(report.kernel, &format!("{error:#}"));
     }
-    let word = |objection: &Option<String>| {
-        objection
-            .as_ref()
-            .map_or("possible".to_owned(), |why| format!("no: {why}"))
-    };
-    let (applications, own) = (word(&report.applications), word(&report.own));
-    tracing::info!(kernel = report.kernel, applications, own, "acceleration");
+    tracing::info!(
+        kernel = report.kernel,
+        applications = report.word(true),
+        own = report.word(false),
+        "acceleration"
+    );
+    readiness.note("acceleration", report.word(true));
     if let Err(error) = acceleration::store(&report, run_dir.path()) {
         tracing::warn!(%error, "meshctl will not know what the probe found");
     }

@@ -17,15 +17,19 @@ use tokio::net::{TcpListener, UnixListener};
 use super::readiness::Readiness;
 use crate::telemetry::task::Telemetry;
 
-/// `/readyz`, which names what is pending, and `/healthz`.
+/// `/readyz`, which names what is pending and what else operators should know, and `/healthz`.
 pub fn readiness(readiness: Readiness) -> Router {
     let ready = move || async move {
-        let pending = readiness.pending();
+        let (pending, notes) = (readiness.pending(), readiness.notes());
+        let all = pending.iter().chain(&notes);
+        let lines = all.fold(String::new(), |lines, (name, why)| {
+            lines + name + ": " + why + "\n"
+        });
         if pending.is_empty() {
-            return (StatusCode::OK, "ready\n".to_owned());
+            (StatusCode::OK, format!("ready\n{lines}"))
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, lines)
         }
-        let lines = pending.iter().map(|(name, why)| format!("{name}: {why}\n"));
-        (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
     };
     Router::new()
         .route("/readyz", get(ready))

@@ -161,6 +161,19 @@ impl Report {
         }
     }
 
+    /// Whether applications' sockets, or the mesh's own, may be enrolled, in words.
+    #[must_use]
+    pub fn word(&self, applications: bool) -> String {
+        let objection = if applications {
+            &self.applications
+        } else {
+            &self.own
+        };
+        objection
+            .as_ref()
+            .map_or_else(|| "possible".to_owned(), |why| format!("not possible: {why}"))
+    }
+
     /// A report that says the probe could not be made.
     #[must_use]
     pub fn impossible(kernel: String, why: &str) -> Self {
@@ -239,7 +252,10 @@ mod tests {
     fn whatever_fails_for_all_keeps_everybody_out() {
         let broken = arrangement(false, &[Check::Order]);
         let why = Some("order: wrong".to_owned());
-        assert_eq!(report(&[broken.clone()]), (false, why.clone(), why.clone()));
+        assert_eq!(
+            report(std::slice::from_ref(&broken)),
+            (false, why.clone(), why.clone())
+        );
         assert_eq!(report(&[broken.clone(), broken]), (false, why.clone(), why));
         assert!(report(&[]).2.is_some());
     }

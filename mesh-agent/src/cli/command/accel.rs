@@ -64,10 +64,7 @@ struct Connections {
 /// `accel status`.
 pub fn status(node: &Node, format: Format) -> Result<String, Failure> {
     let config = node.tables()?.config().map_err(|error| node.unreadable(&error))?;
-    let report = acceleration::load(node.run_dir()).unwrap_or_else(|error| {
-        eprintln!("meshctl: warning: what the probe found can't be read: {error}");
-        None
-    });
+    let report = report(node);
     let flows = node.flows().unwrap_or_else(|failure| {
         eprintln!("meshctl: warning: {failure}");
         Vec::new()
@@ -97,6 +94,23 @@ pub fn switch(node: &Node, off: bool) -> Result<String, Failure> {
         "acceleration is on\n"
     }
     .to_owned())
+}
+
+/// Whether applications' sockets may be accelerated, in words.
+pub fn word(config: Config, report: Option<Report>) -> String {
+    let described = describe(config, report, &[]);
+    if described.switched_off {
+        return "switched off".to_owned();
+    }
+    described.applications.text()
+}
+
+/// What the probe found, as far as that can be read.
+pub fn report(node: &Node) -> Option<Report> {
+    acceleration::load(node.run_dir()).unwrap_or_else(|error| {
+        eprintln!("meshctl: warning: what the probe found can't be read: {error}");
+        None
+    })
 }
 
 fn describe(config: Config, report: Option<Report>, flows: &[LiveFlow]) -> Acceleration {

@@ -9,6 +9,7 @@ use mesh_common::{
 
 use self::report::{Check, Report};
 use super::{
+    accel,
     map::{self, MapRow},
     status::PacketState,
 };
@@ -93,7 +94,12 @@ fn agent(answer: &Result<Status, Silence>) -> Vec<Check> {
 fn kernel(node: &Node, tables: &Tables) -> Result<Vec<Check>, Failure> {
     let held = node.held_in(tables)?;
     let config = tables.config().map_err(|error| node.unreadable(&error))?;
-    let mut checks = vec![configured(config), hooks(node, &held), packets(node)?];
+    let mut checks = vec![
+        configured(config),
+        hooks(node, &held),
+        packets(node)?,
+        accelerated(config, node),
+    ];
     checks.push(match node.flows() {
         Ok(flows) => Check::good("connections can be listed", format_args!("{} live", flows.len())),
         Err(failure) => Check::bad("connections can be listed", failure, "see the agent's log"),
@@ -116,6 +122,11 @@ fn configured(config: Config) -> Check {
         );
     }
     Check::good(NAME, format_args!("generation {}", config.generation))
+}
+
+/// Acceleration is asked for by pods; a node that can't have it is no less well, so this never fails.
+fn accelerated(config: Config, node: &Node) -> Check {
+    Check::good("acceleration", accel::word(config, accel::report(node)))
 }
 
 fn hooks(node: &Node, held: &Held) -> Check {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, io};
 use mesh_common::config::{Config, flag};
 use serde::Serialize;
 
-use super::map::{self, MapRow};
+use super::{
+    accel,
+    map::{self, MapRow},
+};
 use crate::{
     app::admin,
     cli::{
@@ -20,6 +23,7 @@ use crate::{
     datapath::{
         hooks::HOOKS,
         links::LinkError,
+        probe::Report,
         verify::{self, Counting, NotAttached},
     },
 };
@@ -37,6 +41,8 @@ struct Status {
     cgroup_known: Option<Known>,
     agent: AgentState,
     disabled: bool,
+    /// Whether applications' sockets may be accelerated, and if not, why.
+    acceleration: String,
     generation: u64,
     hooks: Vec<HookState>,
     packets: PacketState,
@@ -119,7 +125,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
             .into_iter()
             .map(|(_, name, value)| (name, value))
             .collect(),
-        ..Status::configured(tables.config().map_err(failed)?)
+        ..Status::configured(tables.config().map_err(failed)?, accel::report(node))
     };
     let status = Status {
         healthy: status.is_healthy(),
@@ -201,7 +207,7 @@ fn fill(rows: &[MapRow]) -> Vec<Fill> {
 }
 
 impl Status {
-    fn configured(config: Config) -> Self {
+    fn configured(config: Config, report: Option<Report>) -> Self {
         Self {
             healthy: false,
             node: String::new(),
@@ -209,6 +215,7 @@ impl Status {
             cgroup_known: None,
             agent: AgentState::default(),
             disabled: config.flags & flag::DISABLED != 0,
+            acceleration: accel::word(config, report),
             generation: config.generation,
             hooks: Vec::new(),
             packets: PacketState::default(),
@@ -294,6 +301,7 @@ impl Detail for Status {
             ("Pods", format!("{} enrolled", self.pods)),
             ("Services", format!("{} ports", self.services)),
             ("Backends", self.backends.to_string()),
+            ("Acceleration", self.acceleration.clone()),
             ("Generation", self.generation.to_string()),
         ];
         if self.disabled {

@@ -22,12 +22,15 @@ fn status(agent: AgentState, missing: &[NotAttached]) -> Status {
             max: 4_096,
         }],
         counters: [("translated", 12)].into(),
-        ..Status::configured(Config {
-            abi: 1,
-            flags: 0,
-            generation: 7,
-            ..Config::default()
-        })
+        ..Status::configured(
+            Config {
+                abi: 1,
+                flags: 0,
+                generation: 7,
+                ..Config::default()
+            },
+            None,
+        )
     };
     Status {
         healthy: status.is_healthy(),
@@ -51,16 +54,17 @@ fn a_node_that_is_well() {
     assert_eq!(
         output::one(&status, Format::Table).unwrap(),
         "\
-Node:        node-1
-Agent:       running (pid 42, version 0.1.0)
-Ready:       yes
-Cgroup:      /sys/fs/cgroup
-Hooks:       9 of 9 attached
-Packets:     2 of 2 interfaces by tcx
-Pods:        2 enrolled
-Services:    3 ports
-Backends:    4
-Generation:  7
+Node:          node-1
+Agent:         running (pid 42, version 0.1.0)
+Ready:         yes
+Cgroup:        /sys/fs/cgroup
+Hooks:         9 of 9 attached
+Packets:       2 of 2 interfaces by tcx
+Pods:          2 enrolled
+Services:      3 ports
+Backends:      4
+Acceleration:  disabled: not probed yet
+Generation:    7
 
 MAP    ENTRIES    MAX   USED
 PODS         2   4096   0.0%
@@ -79,7 +83,7 @@ fn a_node_without_an_agent_is_not_well() {
     );
     assert!(!status.healthy);
     let text = status.text();
-    assert!(text.contains("Agent:       not running\n"), "{text}");
+    assert!(text.contains("Agent:         not running\n"), "{text}");
     assert!(text.contains("the kernel goes on"), "{text}");
 }
 
@@ -99,10 +103,10 @@ fn what_is_wrong_is_listed() {
     assert!(!status.healthy);
     let text = status.text();
     assert!(
-        text.contains("Ready:       no: programs: mesh_tcp: gone\n"),
+        text.contains("Ready:         no: programs: mesh_tcp: gone\n"),
         "{text}"
     );
-    assert!(text.contains("Hooks:       8 of 9 attached\n"), "{text}");
+    assert!(text.contains("Hooks:         8 of 9 attached\n"), "{text}");
     assert!(
         text.contains("\nNot attached:\n  mesh_tcp: gone\n\nProblems:\n  svc.yaml: no spec\n"),
         "{text}"
@@ -122,7 +126,7 @@ fn a_cgroup_that_is_not_noted_is_remarked_on() {
     };
     let text = status.text();
     assert!(
-        text.contains("Cgroup:      /sys/fs/cgroup (assumed: the agent left neither a note nor a link)\n"),
+        text.contains("Cgroup:        /sys/fs/cgroup (assumed: the agent left neither a note nor a link)\n"),
         "{text}"
     );
     let json = output::one(&status, Format::Json).unwrap();
@@ -164,6 +168,7 @@ fn as_json() {
     "partial": []
   },
   "disabled": false,
+  "acceleration": "disabled: not probed yet",
   "generation": 7,
   "hooks": [
     {
