@@ -44,11 +44,7 @@ struct Times {
 pub fn show(town: &Town, narrator: &mut Narrator) -> Result<()> {
     narrator.step("Latency: through the mesh, and beside it")?;
     let [inside, outside] = [
-        Way {
-            terminal: town.terminal("client-1"),
-            host: "10.96.0.20",
-            port: REDIS,
-        },
+        Way::through_the_mesh(town),
         Way {
             terminal: town.unenrolled("client-1"),
             host: "10.0.1.21",
@@ -97,13 +93,27 @@ fn measure(inside: &Way, outside: &Way, question: &Question) -> Result<Times> {
 }
 
 /// A way to a redis.
-struct Way {
+pub struct Way {
     terminal: Terminal,
     host: &'static str,
     port: u16,
 }
 
 impl Way {
+    /// By the service's address.
+    pub fn through_the_mesh(town: &Town) -> Self {
+        Self {
+            terminal: town.terminal("client-1"),
+            host: "10.96.0.20",
+            port: REDIS,
+        }
+    }
+
+    /// Microseconds per request on an open connection.
+    pub fn time_of_a_request(&self) -> Result<f64> {
+        self.time(&QUESTIONS[0])
+    }
+
     fn command(&self, question: &Question) -> String {
         let (Self { host, port, .. }, Question { count, keep, .. }) = (self, question);
         format!("redis-benchmark -h {host} -p {port} -c 1 -n {count} -k {keep} -t ping_mbulk --csv")

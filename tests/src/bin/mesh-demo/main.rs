@@ -6,6 +6,7 @@
 //! Standard input is the leash: its end is the end of the demonstration, whatever happened to who holds it.
 //! With `--keep` a line there ends it. Dying at any moment is a clean end: the harness's janitor sees to it.
 
+mod acceleration;
 mod counting;
 mod dns;
 mod explore;
@@ -47,6 +48,7 @@ fn show(keep: bool, leash: &Leash) -> Result<()> {
     kernel::show(&town, &mut narrator)?;
     kernel::show_flows(&town, &mut narrator)?;
     latency::show(&town, &mut narrator)?;
+    acceleration::show(&town, &mut narrator)?;
     survival::show(&mut town, &mut narrator)?;
     if keep {
         explore::invite(&town, &mut narrator)?;
