@@ -19,8 +19,6 @@ const TCP_USER_TIMEOUT: i32 = 18;
 const EBUSY: i32 = -16;
 const E2BIG: i32 = -7;
 const EINVAL: i32 = -22;
-const EOPNOTSUPP: i32 = -95;
-const ENOTSUPP: i32 = -524;
 
 /// Enrols the socket, or notes why not.
 #[inline(always)]
@@ -73,7 +71,6 @@ fn attempt(ctx: &SockOpsContext, sock: &mut SockState) -> Result<(), Enrolment> 
             E2BIG => Enrolment::TableFull,
             EBUSY => Enrolment::Busy,
             EINVAL => Enrolment::LayerAbove,
-            EOPNOTSUPP | ENOTSUPP => Enrolment::Mptcp,
             _ => Enrolment::Refused,
         });
     }

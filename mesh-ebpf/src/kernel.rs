@@ -61,6 +61,7 @@ pub fn view(own: u64, peer: u64, key: &SocketKey, size: u32) -> Option<View> {
         receive_buffer: field(peer, offsets.receive_buffer)?,
         state: field(peer, offsets.state)?,
         shutdown: field(peer, offsets.shutdown)?,
+        layer_above: has_layer_above(own) || has_layer_above(peer),
     })
 }
 

@@ -58,8 +58,12 @@ fn redirect(ctx: &SkMsgContext, sock: &SockState, size: u32) -> Result<(), Pass>
     if SOCKETS.redirect_msg(ctx, key, u64::from(BPF_F_INGRESS)) != i64::from(sk_action::SK_PASS) {
         return Err(Pass::NoPeer);
     }
-    // SAFETY: as above; nobody but this end's program, under this socket's lock, writes here.
-    unsafe { (*splice).received.add(u64::from(size)) };
+    // The element may have been recycled for another connection meanwhile: then its owner's figures are not ours.
+    // SAFETY: as above.
+    if unsafe { read_volatile(addr_of!((*splice).sk)) } == peer {
+        // SAFETY: as above; of this connection nobody but this end's program, under this socket's lock, adds here.
+        unsafe { (*splice).received.add(u64::from(size)) };
+    }
     Ok(())
 }
 

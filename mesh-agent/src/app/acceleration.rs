@@ -56,17 +56,23 @@ impl Acceleration {
 /// # Errors
 /// Where the tables can't be written, or the programs can't be attached to the sockets.
 pub fn apply(report: &Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine) -> anyhow::Result<()> {
-    let allowed = [
+    let mut allowed = [
         (flag::ACCEL_APPLICATIONS, report.applications.is_none()),
         (flag::ACCEL_OWN, report.own.is_none()),
     ];
-    if allowed.iter().any(|(_, allowed)| *allowed) {
-        accel::attach(ebpf, pins, report.stream_verdict)?;
+    let wanted = allowed.iter().any(|(_, allowed)| *allowed);
+    let attached = if wanted {
+        accel::attach(ebpf, pins, report.stream_verdict)
+    } else {
+        Ok(())
+    };
+    if attached.is_err() {
+        // What a previous agent allowed must not go on with programs that nobody has proved.
+        allowed.iter_mut().for_each(|(_, allowed)| *allowed = false);
     }
-    for (flag, allowed) in allowed {
-        engine.set_flag(flag, allowed)?;
-    }
-    Ok(())
+    let written = allowed.map(|(flag, allowed)| engine.set_flag(flag, allowed));
+    attached?;
+    Ok(written.into_iter().collect::<Result<_, _>>()?)
 }
 
 /// Switches the redirect off or on again, for every socket at once.

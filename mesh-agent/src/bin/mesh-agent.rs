@@ -45,5 +45,8 @@ fn start(args: RunArgs) -> anyhow::Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(run::run(args))
+    let done = runtime.block_on(run::run(args));
+    // A probe that still runs must not hold up the end.
+    runtime.shutdown_background();
+    done
 }

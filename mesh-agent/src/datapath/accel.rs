@@ -97,20 +97,15 @@ pub fn attach(ebpf: &Ebpf, pins: &Pins, deliver: bool) -> Result<(), AccelError>
 /// As [`attach`].
 pub fn attach_to(ebpf: &Ebpf, sockets: &MapData, deliver: bool) -> Result<(), AccelError> {
     let sockets = sockets.fd().as_fd();
-    if deliver {
-        let program = fd(ebpf, DELIVER)?;
-        bpf::attach_to_sockets(program, sockets, AttachType::StreamVerdict).map_err(|source| {
-            AccelError::Attach {
-                program: DELIVER,
-                source,
-            }
-        })?;
+    let refused = |program| move |source| AccelError::Attach { program, source };
+    let program = fd(ebpf, DELIVER)?;
+    bpf::attach_to_sockets(program, sockets, AttachType::StreamVerdict).map_err(refused(DELIVER))?;
+    if !deliver {
+        // Only who is attached can be detached: ours took the place of what a previous agent may have left.
+        bpf::detach_from_sockets(program, sockets, AttachType::StreamVerdict).map_err(refused(DELIVER))?;
     }
     let program = fd(ebpf, REDIRECT)?;
-    bpf::attach_to_sockets(program, sockets, AttachType::SkMsg).map_err(|source| AccelError::Attach {
-        program: REDIRECT,
-        source,
-    })
+    bpf::attach_to_sockets(program, sockets, AttachType::SkMsg).map_err(refused(REDIRECT))
 }
 
 fn fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<std::os::fd::BorrowedFd<'a>, AccelError> {

@@ -33,6 +33,22 @@ struct Totals {
     redirected_received: Moved,
 }
 
+impl Totals {
+    /// The greater of each.
+    fn or(self, other: Self) -> Self {
+        let greater = |one: Moved, other: Moved| Moved {
+            messages: one.messages.max(other.messages),
+            bytes: one.bytes.max(other.bytes),
+        };
+        Self {
+            sent: self.sent.max(other.sent),
+            received: self.received.max(other.received),
+            redirected_sent: greater(self.redirected_sent, other.redirected_sent),
+            redirected_received: greater(self.redirected_received, other.redirected_received),
+        }
+    }
+}
+
 /// The connections that were in a reading.
 #[derive(Debug)]
 pub struct Seen(HashSet<(u64, u64)>);
@@ -80,9 +96,11 @@ impl Accounting {
             redirected_sent: sock.accel.redirected,
             redirected_received: received,
         };
-        let before = self.counted.insert(key(sock), now);
-        let first = before.is_none();
-        let before = before.unwrap_or_default();
+        let known = self.counted.get(&key(sock)).copied();
+        let first = known.is_none();
+        let before = known.unwrap_or_default();
+        // A reading may catch a connection while it ends, when part of its figures is gone already.
+        self.counted.insert(key(sock), now.or(before));
         Growth {
             first,
             sent: now.sent.saturating_sub(before.sent),
@@ -188,5 +206,19 @@ mod tests {
         total(&mut accounting, &[flow(1, 10, state::ESTABLISHED)]);
         total(&mut accounting, &[]);
         assert!(accounting.counted.is_empty());
+    }
+
+    #[test]
+    fn a_reading_that_lacks_what_was_known_counts_nothing_twice() {
+        let mut accounting = Accounting::default();
+        let mut sum = 0;
+        for acked in [100, 40] {
+            let _seen = accounting.live(&[flow(1, acked, state::ESTABLISHED)], |_, growth| {
+                sum += growth.sent
+            });
+        }
+        let last = flow(1, 120, state::ESTABLISHED);
+        sum += accounting.ended(&last.sock, &last.tcp, last.received).sent;
+        assert_eq!(sum, 120);
     }
 }

@@ -3,9 +3,13 @@
 //!
 //! The reader of an enrolled socket takes redirected bytes before bytes of TCP (`tcp_bpf_recvmsg` in
 //! `net/ipv4/tcp_bpf.c`), so a redirected message must not leave while the peer has any byte of TCP unread or
-//! on its way. Only the sender adds bytes, and it holds its socket's lock while this is decided; the reader can
-//! only drain. So what holds here still holds when the message is queued. The other way round, TCP after a
-//! redirect, is always in order.
+//! on its way. Only the sender adds bytes, and the reader can only drain, so what holds here still holds when the
+//! message is queued. The other way round, TCP after a redirect, is always in order.
+//!
+//! The kernel lets go of the sender's lock between this decision and the queue. A thread is not past its `send()`
+//! before its message is queued, so one thread's messages keep their order. Several threads that write to one
+//! socket at the same time have no order among them, by TCP neither; but here a small message of one may come to
+//! lie within a larger one of another, and each may see the queue without the other's message.
 
 use crate::accel::named;
 
@@ -33,6 +37,9 @@ pub struct View {
     pub state: u8,
     /// The other end's directions that are shut down (`sk_shutdown`).
     pub shutdown: u8,
+    /// Whether an upper layer sits on either socket, such as kernel TLS, which may come after the enrolment: its
+    /// records must not pass it by.
+    pub layer_above: bool,
 }
 
 named! {
@@ -52,6 +59,8 @@ named! {
         Behind = 5 "behind" "earlier bytes are on their way by TCP, or unread",
         /// The receiver's queue is long.
         Full = 6 "full" "the receiver is slow: its queue is long",
+        /// An upper layer sits on one of the sockets.
+        LayerAbove = 7 "layer_above" "an upper layer protocol such as kernel TLS sits on the socket",
     }
 }
 
@@ -61,6 +70,9 @@ named! {
 /// Why the message goes to TCP.
 #[inline(always)]
 pub const fn judge(view: &View) -> Result<(), Pass> {
+    if view.layer_above {
+        return Err(Pass::LayerAbove);
+    }
     if view.state != ESTABLISHED || view.shutdown != 0 {
         return Err(Pass::Closing);
     }

@@ -8,7 +8,7 @@ use mesh_common::{
 use serde::Serialize;
 
 use crate::{
-    app::acceleration,
+    app::{acceleration, pin_lock::PinLock},
     cli::{
         agent::Silence,
         args::Format,
@@ -77,6 +77,9 @@ pub fn switch(node: &Node, off: bool) -> Result<String, Failure> {
     match node.agent.switch_acceleration(off) {
         Ok(()) => {}
         Err(Silence::NotRunning(_)) => {
+            let _lock = PinLock::take(&node.pins.top()).map_err(|error| {
+                Failure::failed(format!("{error}; it does not answer yet: try again in a moment"))
+            })?;
             let mut tables = node.tables()?;
             let unreadable = |error| node.unreadable(&error);
             let config = tables.config().map_err(unreadable)?;
@@ -91,7 +94,7 @@ pub fn switch(node: &Node, off: bool) -> Result<String, Failure> {
     Ok(if off {
         "acceleration is off: every message goes by TCP from now on\n"
     } else {
-        "acceleration is on\n"
+        "acceleration is no longer switched off; `accel status` tells what it may be used for\n"
     }
     .to_owned())
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::TcpStream,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use super::{
 };
 
 /// Longer than loopback ever takes.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// More than TCP takes from a sender whose peer does not read, in bytes.
 const BOUND: usize = 32 << 20;
 /// Rounds of changing paths.
@@ -97,15 +98,7 @@ fn wake_up(bench: &Bench, pair: &mut Pair) -> Seen {
     epoll::add(&epoll, &pair.right, epoll::EventData::new_u64(0), wanted).map_err(io::Error::from)?;
     for round in 0..3 {
         pair.left.write_all(b"wake")?;
-        let mut events = Vec::with_capacity(1);
-        let patience = timespec(PATIENCE);
-        epoll::wait(
-            &epoll,
-            rustix::buffer::spare_capacity(&mut events),
-            Some(&patience),
-        )
-        .map_err(io::Error::from)?;
-        if events.is_empty() {
+        if !woken(&epoll)? {
             return Ok(Some(format!("message {round} woke nobody")));
         }
         let mut bytes = [0; 4];
@@ -117,6 +110,21 @@ fn wake_up(bench: &Bench, pair: &mut Pair) -> Seen {
         12 => None,
         bytes => Some(format!("{bytes} of 12 bytes were redirected")),
     })
+}
+
+fn woken(epoll: &OwnedFd) -> io::Result<bool> {
+    let patience = timespec(PATIENCE);
+    loop {
+        let mut events = Vec::with_capacity(1);
+        let room = rustix::buffer::spare_capacity(&mut events);
+        match epoll::wait(epoll, room, Some(&patience)) {
+            Err(rustix::io::Errno::INTR) => {}
+            waited => {
+                waited?;
+                return Ok(!events.is_empty());
+            }
+        }
+    }
 }
 
 /// A receiver that does not read must stop its sender, and lose nothing.
@@ -131,10 +139,11 @@ fn back_pressure(pair: &mut Pair) -> Seen {
     }
     let (mut read, mut buffer) = (0, vec![0_u8; 64 << 10]);
     while read < sent {
-        if !readable(&pair.right)? {
-            return Ok(Some(format!("{read} of {sent} bytes arrived")));
+        let most = buffer.len().min(sent - read);
+        match read_some(&mut pair.right, &mut buffer[..most])? {
+            0 => return Ok(Some(format!("{read} of {sent} bytes arrived"))),
+            count => read += count,
         }
-        read += unless_blocked(pair.right.read(&mut buffer))?.unwrap_or_default();
     }
     Ok(None)
 }
@@ -178,13 +187,24 @@ fn fionread(bench: &mut Bench, pair: &mut Pair, redirect: bool) -> Seen {
 /// Reads all of it; `false` where it does not come in time.
 fn read_exact(socket: &mut TcpStream, mut into: &mut [u8]) -> io::Result<bool> {
     while !into.is_empty() {
-        if !readable(socket)? {
-            return Ok(false);
+        match read_some(socket, into)? {
+            0 => return Ok(false),
+            count => into = &mut into[count..],
         }
-        let count = unless_blocked(socket.read(into))?.unwrap_or_default();
-        into = &mut into[count..];
     }
     Ok(true)
+}
+
+/// Reads some bytes; 0 where none come in time, or ever. That a socket is said to be readable and is not, over and
+/// over, is among what a broken redirect does: all of it has one deadline.
+fn read_some(socket: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && readable(socket)? {
+        if let Some(count) = unless_blocked(socket.read(into))? {
+            return Ok(count);
+        }
+    }
+    Ok(0)
 }
 
 fn readable(socket: &TcpStream) -> io::Result<bool> {

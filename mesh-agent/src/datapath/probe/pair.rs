@@ -20,7 +20,7 @@ use mesh_common::{
 };
 use zerocopy::FromBytes;
 
-use super::ProbeError;
+use super::{ProbeError, checks::PATIENCE};
 use crate::{
     datapath::{accel, btf, object},
     sys::{bpf, raw::Raw},
@@ -46,12 +46,13 @@ impl Bench {
         let offsets = btf::sock_offsets()
             .map(Raw)
             .map_err(|error| std::io::Error::other(error.to_string()))?;
+        let page = u32::try_from(rustix::param::page_size()).unwrap_or(ENTRIES);
         let mut loader = EbpfLoader::new();
         loader.override_global("SOCK_OFFSETS", &offsets, true);
         for spec in MAPS {
             match spec.kind {
-                // A page, the least the kernel takes.
-                MapKind::RingBuf => loader.map_max_entries(spec.name, 4096),
+                // The least the kernel takes.
+                MapKind::RingBuf => loader.map_max_entries(spec.name, page),
                 MapKind::SkStorage => continue,
                 _ => loader.map_max_entries(spec.name, ENTRIES),
             };
@@ -89,8 +90,8 @@ impl Bench {
     /// A connection over loopback, both ends enrolled and not blocking.
     pub fn pair(&mut self) -> Result<Pair, ProbeError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let left = TcpStream::connect(listener.local_addr()?)?;
-        let (right, _) = listener.accept()?;
+        let left = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
+        let right = accept_from(&listener, left.local_addr()?)?;
         for (pod, socket) in [(1, &left), (2, &right)] {
             socket.set_nodelay(true)?;
             socket.set_nonblocking(true)?;
@@ -142,6 +143,17 @@ impl Bench {
         let found = located.find(|it| it.cookie == cookie);
         let missing = || std::io::Error::other("the kernel does not list the probe's socket");
         Ok(found.ok_or_else(missing)?.sk)
+    }
+}
+
+/// The connection from that address, whoever else may have connected; it has arrived when the dialler is through.
+fn accept_from(listener: &TcpListener, wanted: SocketAddr) -> std::io::Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    loop {
+        let (stream, from) = listener.accept()?;
+        if from == wanted {
+            return Ok(stream);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ const OPEN: View = View {
     receive_buffer: 131_072,
     state: ESTABLISHED,
     shutdown: 0,
+    layer_above: false,
 };
 
 #[test]
@@ -79,6 +80,13 @@ fn redirects_only_when_nothing_is_behind_and_the_queue_is_short() {
                 ..OPEN
             },
             Err(Pass::Full),
+        ),
+        (
+            View {
+                layer_above: true,
+                ..OPEN
+            },
+            Err(Pass::LayerAbove),
         ),
     ];
     for (view, expected) in table {
@@ -182,6 +190,7 @@ impl Model {
             receive_buffer: QUEUE_LIMIT,
             state: ESTABLISHED,
             shutdown: 0,
+            layer_above: false,
         };
         if world.enrolled && !world.switched_off && (self.guard)(&view).is_ok() {
             world.judged = Some(message);
