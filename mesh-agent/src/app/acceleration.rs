@@ -68,7 +68,9 @@ pub fn apply(report: &Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine) -> 
     };
     if attached.is_err() {
         // What a previous agent allowed must not go on with programs that nobody has proved.
-        allowed.iter_mut().for_each(|(_, allowed)| *allowed = false);
+        for (_, allowed) in &mut allowed {
+            *allowed = false;
+        }
     }
     let written = allowed.map(|(flag, allowed)| engine.set_flag(flag, allowed));
     attached?;

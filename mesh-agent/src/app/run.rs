@@ -106,13 +106,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     engine.stamp()?;
     readiness.clear("manifests");
 
-    for (hook, attached) in links::attach(&ebpf, &pins, &cgroup)? {
-        let adopted = attached == Attached::Adopted;
-        tracing::info!(program = hook.program, cgroup = %cgroup.path().display(), adopted, "attached");
-    }
-    if let Err(error) = listing::install(&mut ebpf, &pins) {
-        tracing::warn!(%error, "live connections can't be listed");
-    }
+    attach(&mut ebpf, &pins, &cgroup)?;
     let mut wire = count_packets(args.packets, &mut ebpf, &pins, &readiness);
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -146,7 +140,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 look.looked(started.elapsed());
             }
             () = at(names_due) => {}
-            report = acceleration.probed() => allow(report, &ebpf, &pins, &mut engine, &run_dir, &readiness),
+            report = acceleration.probed() => {
+                let report = allow(report, &ebpf, &pins, &mut engine, &run_dir);
+                readiness.note("acceleration", report.word(true));
+                telemetry.probed(report.uses());
+            }
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &problems),
             _ = retry.tick() => engine.retry(),
             _ = verify.tick() => {
@@ -204,28 +202,29 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// Lets sockets be accelerated as far as the probe has passed, and says what it found.
-fn allow(
-    mut report: Report,
-    ebpf: &Ebpf,
-    pins: &Pins,
-    engine: &mut Engine,
-    run_dir: &RunDir,
-    readiness: &Readiness,
-) {
+/// Makes the programs run for the sockets of the cgroup.
+fn attach(ebpf: &mut Ebpf, pins: &Pins, cgroup: &Cgroup) -> anyhow::Result<()> {
+    for (hook, attached) in links::attach(ebpf, pins, cgroup)? {
+        let adopted = attached == Attached::Adopted;
+        tracing::info!(program = hook.program, cgroup = %cgroup.path().display(), adopted, "attached");
+    }
+    if let Err(error) = listing::install(ebpf, pins) {
+        tracing::warn!(%error, "live connections can't be listed");
+    }
+    Ok(())
+}
+
+/// Lets sockets be accelerated as far as the probe has passed; tells what came of it.
+fn allow(mut report: Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine, run_dir: &RunDir) -> Report {
     if let Err(error) = acceleration::apply(&report, ebpf, pins, engine) {
         report = Report::impossible(report.kernel, &format!("{error:#}"));
     }
-    tracing::info!(
-        kernel = report.kernel,
-        applications = report.word(true),
-        own = report.word(false),
-        "acceleration"
-    );
-    readiness.note("acceleration", report.word(true));
+    let (applications, own) = (report.word(true), report.word(false));
+    tracing::info!(kernel = report.kernel, applications, own, "acceleration");
     if let Err(error) = acceleration::store(&report, run_dir.path()) {
         tracing::warn!(%error, "meshctl will not know what the probe found");
     }
+    report
 }
 
 /// Asks the kernel whether our programs run, and mends what was taken away.

@@ -174,6 +174,15 @@ impl Report {
             .map_or_else(|| "possible".to_owned(), |why| format!("not possible: {why}"))
     }
 
+    /// Whether each kind of sockets may be enrolled, by its name in metrics.
+    #[must_use]
+    pub fn uses(&self) -> Vec<(&'static str, bool)> {
+        vec![
+            ("applications", self.applications.is_none()),
+            ("own", self.own.is_none()),
+        ]
+    }
+
     /// A report that says the probe could not be made.
     #[must_use]
     pub fn impossible(kernel: String, why: &str) -> Self {

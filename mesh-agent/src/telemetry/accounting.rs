@@ -214,7 +214,7 @@ mod tests {
         let mut sum = 0;
         for acked in [100, 40] {
             let _seen = accounting.live(&[flow(1, acked, state::ESTABLISHED)], |_, growth| {
-                sum += growth.sent
+                sum += growth.sent;
             });
         }
         let last = flow(1, 120, state::ESTABLISHED);

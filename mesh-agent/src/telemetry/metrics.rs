@@ -36,6 +36,11 @@ struct MapLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UseLabels {
+    sockets: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct VerdictLabels {
     verdict: &'static str,
     reason: &'static str,
@@ -61,6 +66,7 @@ pub struct Metrics {
     verdicts: Family<VerdictLabels, Counter>,
     losses: Family<LossLabels, Counter>,
     events_lost: Counter,
+    acceleration: Family<UseLabels, Gauge>,
     map_entries: Family<MapLabels, Gauge>,
     map_capacity: Family<MapLabels, Gauge>,
     /// By index in [`KernelCounter`].
@@ -126,6 +132,7 @@ impl Default for Metrics {
             verdicts: Family::default(),
             losses: Family::default(),
             events_lost: Counter::default(),
+            acceleration: Family::default(),
             map_entries: Family::default(),
             map_capacity: Family::default(),
             kernel: Readings::default(),
@@ -146,6 +153,11 @@ impl Default for Metrics {
             "mesh_events_lost",
             "Flow records that found the ring buffer full",
             metrics.events_lost.clone(),
+        );
+        registry.register(
+            "mesh_acceleration_possible",
+            "Whether the start-up probe has passed on this kernel for applications' sockets and the mesh's own",
+            metrics.acceleration.clone(),
         );
         registry.register(
             "mesh_map_entries",
@@ -276,6 +288,12 @@ impl Metrics {
         self.redirected.sweep(now, |labels| labels.are_there(&present));
         self.packets.sweep(now, |labels| labels.are_there(&present));
         self.datagrams.sweep(now, |labels| labels.are_there(&present));
+    }
+
+    /// Sets whether a kind of sockets may be accelerated.
+    pub fn acceleration(&self, sockets: &'static str, possible: bool) {
+        let gauge = self.acceleration.get_or_create(&UseLabels { sockets });
+        gauge.set(i64::from(possible));
     }
 
     /// Sets how full a kernel table is.

@@ -51,6 +51,7 @@ pub struct Telemetry {
     flows: broadcast::Sender<Arc<FlowRecord>>,
     names: Arc<ArcSwap<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
+    uses: Arc<ArcSwap<Vec<Use>>>,
 }
 
 /// Flow records that were, and those to come.
@@ -58,6 +59,8 @@ pub type Flows = (Vec<FlowRecord>, broadcast::Receiver<Arc<FlowRecord>>);
 
 /// How full a table is: name, entries, capacity.
 type Fill = (&'static str, u32, u32);
+/// A kind of sockets, and whether they may be accelerated.
+type Use = (&'static str, bool);
 
 impl Telemetry {
     /// Starts the task.
@@ -69,6 +72,7 @@ impl Telemetry {
         let (flows, _) = broadcast::channel(BACKLOG);
         let names = Arc::<ArcSwap<Directory>>::default();
         let fill = Arc::<ArcSwap<Vec<Fill>>>::default();
+        let uses = Arc::<ArcSwap<Vec<Use>>>::default();
         let task = Task {
             pins: pins.clone(),
             readings: Readings::open(pins)?,
@@ -82,6 +86,7 @@ impl Telemetry {
             udp_not_before: Instant::now(),
             names: names.clone(),
             fill: fill.clone(),
+            uses: uses.clone(),
         };
         tokio::spawn(task.run(asked));
         Ok(Self {
@@ -89,6 +94,7 @@ impl Telemetry {
             flows,
             names,
             fill,
+            uses,
         })
     }
 
@@ -100,6 +106,11 @@ impl Telemetry {
     /// Says how full the tables are.
     pub fn fill(&self, fill: Vec<Fill>) {
         self.fill.store(Arc::new(fill));
+    }
+
+    /// Says which kinds of sockets the start-up probe has passed for.
+    pub fn probed(&self, uses: Vec<Use>) {
+        self.uses.store(Arc::new(uses));
     }
 
     /// The metrics as they are now.
@@ -160,6 +171,7 @@ struct Task {
     udp_not_before: Instant,
     names: Arc<ArcSwap<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
+    uses: Arc<ArcSwap<Vec<Use>>>,
 }
 
 impl Task {
@@ -229,6 +241,9 @@ impl Task {
             .map(|(counter, _, value)| (counter, value))
             .collect();
         self.metrics.kernel(&counters);
+        for &(usage, possible) in self.uses.load().iter() {
+            self.metrics.acceleration(usage, possible);
+        }
         for &(map, entries, capacity) in self.fill.load().iter() {
             self.metrics.map(map, entries, capacity);
         }
