@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
+use mesh_common::names::acceleration;
 
 use crate::agent::Agent;
 use crate::manifest::{self, Endpoint, Manifest, Port};
 use crate::pod::Pod;
 use crate::sandbox::Sandbox;
 use crate::traffic::{TcpServer, UdpServer};
+use crate::twins::{self, Path};
 
 /// The namespace, in the mesh.
 pub const NAMESPACE: &str = "shop";
@@ -24,6 +26,7 @@ pub struct Shop {
     pub client: Pod,
     backends: Vec<Pod>,
     _servers: Vec<(TcpServer, UdpServer)>,
+    path: Path,
     /// Last: all others live in it.
     pub sandbox: Sandbox,
 }
@@ -31,10 +34,16 @@ pub struct Shop {
 impl Shop {
     /// A client and backends with these names.
     pub fn open(test_name: &str, backends: &[&str]) -> Result<Self> {
+        Self::open_on(test_name, backends, Path::Tcp)
+    }
+
+    /// As [`Self::open`], with pods that ask for that path between them.
+    pub fn open_on(test_name: &str, backends: &[&str], path: Path) -> Result<Self> {
         let sandbox = Sandbox::new(test_name)?;
         let client = sandbox.pod("client", &["10.0.1.1", "fd00::1:1"])?;
         let manifests = sandbox.manifests();
-        manifests.apply(&manifest::namespace(NAMESPACE, true))?;
+        let namespace = manifest::namespace(NAMESPACE, true);
+        manifests.apply(&namespace.annotation(acceleration::ANNOTATION, path.annotation()))?;
         manifests.apply(&manifest::pod_of(NAMESPACE, &client, &[]))?;
         let (mut pods, mut servers) = (Vec::new(), Vec::new());
         for (number, name) in (11..).zip(backends) {
@@ -48,13 +57,18 @@ impl Shop {
             client,
             backends: pods,
             _servers: servers,
+            path,
             sandbox,
         })
     }
 
-    /// Starts the agent.
+    /// Starts the agent; where pods ask for more than TCP, waits until they may have it.
     pub fn start(&self) -> Result<Agent> {
-        self.sandbox.agent().start()
+        let agent = self.sandbox.agent().start()?;
+        if self.path == Path::Redirect {
+            twins::wait_probed(&self.sandbox)?;
+        }
+        Ok(agent)
     }
 
     /// The backend of that name.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use harness::scene::Shop;
+use harness::twins::Path;
 use harness::{Agent, metrics, until};
 use serde_json::Value;
 
@@ -63,6 +64,15 @@ pub fn at_least(agent: &Agent, service: &str, backends: &[&str], least: Carried)
         sum.is_at_least(least) && seen.iter().all(|one| one.connections > 0)
     });
     ensure!(all, "{service}: {least:?} expected, {backends:?} had {seen:?}");
+    let labels = [("destination_service_name", service)];
+    let text = agent.metrics()?;
+    let names = ["received", "sent"].map(|way| format!("mesh_redirected_{way}_messages_total"));
+    let redirected: u64 = names.iter().map(|name| metrics::sum(&text, name, &labels)).sum();
+    let accelerated = crate::PATH == Path::Redirect;
+    ensure!(
+        (redirected > 0) == accelerated,
+        "{redirected} messages went past TCP"
+    );
     Ok(seen)
 }
 

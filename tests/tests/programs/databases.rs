@@ -44,7 +44,7 @@ fn redis_benchmark() -> Result<()> {
         "redis-benchmark",
         "redis-cli"
     ]));
-    let shop = Shop::open("redis", &CACHES)?;
+    let shop = crate::open("redis", &CACHES)?;
     shop.sell("cache", 20, &[Port::tcp(REDIS)], &CACHES)?;
     let pods = CACHES.map(|name| shop.backend(name));
     let _servers = [start_redis(pods[0])?, start_redis(pods[1])?];
@@ -149,7 +149,7 @@ fn pgbench_on_postgresql() -> Result<()> {
     );
     let programs = postgres_programs().map_err(anyhow::Error::msg)?;
     let [pgbench, psql] = ["pgbench", "psql"].map(|name| programs.join(name));
-    let shop = Shop::open("postgres", &DATABASES)?;
+    let shop = crate::open("postgres", &DATABASES)?;
     shop.sell("db", 30, &[Port::tcp(POSTGRES)], &DATABASES)?;
     let pods = DATABASES.map(|name| shop.backend(name));
     let [one, two] = std::thread::scope(|scope| {

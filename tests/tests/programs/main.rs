@@ -9,3 +9,15 @@ mod proxy;
 mod streams;
 mod tls;
 mod web;
+
+use anyhow::Result;
+use harness::scene::Shop;
+use harness::twins::Path;
+
+/// By which path the pods' bytes go.
+const PATH: Path = Path::Tcp;
+
+/// The scene of all tests.
+fn open(test_name: &str, backends: &[&str]) -> Result<Shop> {
+    Shop::open_on(test_name, backends, PATH)
+}

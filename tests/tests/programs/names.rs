@@ -29,7 +29,7 @@ fn start_dnsmasq(pod: &Pod) -> Result<Program> {
 }
 
 fn dns(test_name: &str) -> Result<(Shop, [Program; 2])> {
-    let shop = Shop::open(test_name, &SERVERS)?;
+    let shop = crate::open(test_name, &SERVERS)?;
     let ports = [
         Port::udp(53).to(DNS).named("dns"),
         Port::tcp(53).to(DNS).named("dns-tcp"),

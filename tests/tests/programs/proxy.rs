@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use harness::manifest::Port;
-use harness::scene::{Shop, vips};
+use harness::scene::vips;
 use harness::{Pod, Program, require, require_root, server};
 
 use crate::carried::{self, Carried};
@@ -70,7 +70,7 @@ fn haproxy_splices_between_services() -> Result<()> {
     const ROUNDS: u64 = 10;
     require_root!();
     require!(harness::require::programs(&["nginx", "haproxy", "curl", "dd"]));
-    let shop = Shop::open("haproxy", &[WEBS, PROXIES].concat())?;
+    let shop = crate::open("haproxy", &[WEBS, PROXIES].concat())?;
     shop.sell("web", 10, &[Port::tcp(80).to(HTTP)], &WEBS)?;
     shop.sell("front", 20, &[Port::tcp(80).to(FRONT)], &PROXIES)?;
     let dir = server::directory(&shop.client, "files")?;

@@ -48,7 +48,7 @@ fn iperf3_in_both_directions() -> Result<()> {
     require_root!();
     require!(harness::require::program("iperf3"));
     let names = ["iperf-1", "iperf-2"];
-    let shop = Shop::open("iperf", &names)?;
+    let shop = crate::open("iperf", &names)?;
     let ports = [Port::tcp(IPERF)];
     let sticky = service("iperf", 40, &ports).set("spec.sessionAffinity", "ClientIP");
     shop.sell_as(&sticky, "iperf", &ports, &names)?;
@@ -94,7 +94,7 @@ fn iperf3_in_both_directions() -> Result<()> {
 fn iperf3_over_udp() -> Result<()> {
     require_root!();
     require!(harness::require::program("iperf3"));
-    let shop = Shop::open("iperf-udp", &["iperf-1"])?;
+    let shop = crate::open("iperf-udp", &["iperf-1"])?;
     let ports = [Port::tcp(IPERF).named("control"), Port::udp(IPERF).named("data")];
     shop.sell("iperf", 40, &ports, &["iperf-1"])?;
     let _server = start_iperf(shop.backend("iperf-1"))?;

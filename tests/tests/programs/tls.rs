@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use harness::manifest::Port;
-use harness::scene::{Shop, vips};
+use harness::scene::vips;
 use harness::{Pod, Program, Spread, require, require_root, server};
 
 use crate::carried::{self, Carried};
@@ -83,7 +83,7 @@ fn curl_verifies_nginx_and_openssl() -> Result<()> {
     require_root!();
     require!(harness::require::programs(&["nginx", "openssl", "curl"]));
     let webs = ["web-1", "web-2"];
-    let shop = Shop::open("tls", &webs)?;
+    let shop = crate::open("tls", &webs)?;
     shop.sell("web", 10, &[Port::tcp(443).to(TLS)], &webs)?;
     let certificates = Certificates::make(&shop.client)?;
     let body = "0123456789abcdef".repeat(SIZE / 16);

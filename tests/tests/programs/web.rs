@@ -26,7 +26,7 @@ end
 
 /// A shop with the service `web`, number 10, of two servers that `start` starts.
 fn web(test_name: &str, start: impl Fn(&Pod) -> Result<Program>) -> Result<(Shop, [Program; 2])> {
-    let shop = Shop::open(test_name, &WEBS)?;
+    let shop = crate::open(test_name, &WEBS)?;
     shop.sell("web", 10, &[Port::tcp(80).to(HTTP)], &WEBS)?;
     let servers = [start(shop.backend("web-1"))?, start(shop.backend("web-2"))?];
     Ok((shop, servers))
