@@ -40,6 +40,8 @@ enum Part {
     Connects,
     /// Bulk data
     Streams,
+    /// What acceleration is worth
+    Accel,
     /// Ten thousand Services
     Scale,
 }

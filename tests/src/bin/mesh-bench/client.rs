@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::order::{Order, Tally};
 use crate::processor;
-use crate::workload::{BLOCK, MESSAGE, Workload};
+use crate::workload::{CROWD, Workload};
 
 /// Does what the lines say, until there are no more.
 pub fn work(control: &UnixStream) -> Result<()> {
@@ -23,32 +23,40 @@ pub fn work(control: &UnixStream) -> Result<()> {
 
 fn perform(order: &Order) -> Result<Tally> {
     let done = match order.workload {
-        Workload::Requests => requests(order),
+        Workload::Requests | Workload::MediumRequests | Workload::LargeRequests => requests(order, 1),
+        Workload::Crowd => requests(order, CROWD),
         Workload::Connects => connects(order),
-        Workload::Streams => stream(order),
+        Workload::Streams | Workload::SmallStreams => stream(order),
     };
     done.with_context(|| order.to_string())
 }
 
-fn requests(order: &Order) -> Result<Tally> {
-    let mut stream = TcpStream::connect(order.target(0))?;
-    exchange(&mut stream)?;
+fn requests(order: &Order, connections: usize) -> Result<Tally> {
+    let mut message = vec![0; order.workload.bytes()];
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(order.target(0))?;
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    exchange(&mut streams, &mut message)?;
     let clock = Clock::start();
     let mut operations = 0;
     while clock.elapsed() < order.slice {
-        exchange(&mut stream)?;
-        operations += 1;
+        exchange(&mut streams, &mut message)?;
+        operations += connections as u64;
     }
     Ok(clock.tally(operations))
 }
 
 fn connects(order: &Order) -> Result<Tally> {
+    let mut message = vec![0; order.workload.bytes()];
     let clock = Clock::start();
     let mut operations = 0;
     while clock.elapsed() < order.slice {
-        let mut stream = TcpStream::connect(order.target(operations))?;
-        exchange(&mut stream)?;
-        let more = stream.read(&mut [0])?;
+        let mut stream = [TcpStream::connect(order.target(operations))?];
+        exchange(&mut stream, &mut message)?;
+        let more = stream[0].read(&mut [0])?;
         ensure!(more == 0, "the server did not close");
         operations += 1;
     }
@@ -56,7 +64,7 @@ fn connects(order: &Order) -> Result<Tally> {
 }
 
 fn stream(order: &Order) -> Result<Tally> {
-    let block = vec![0_u8; BLOCK];
+    let block = vec![0; order.workload.bytes()];
     let mut stream = TcpStream::connect(order.target(0))?;
     let clock = Clock::start();
     let mut operations = 0;
@@ -68,18 +76,25 @@ fn stream(order: &Order) -> Result<Tally> {
     let mut count = [0; 8];
     stream.read_exact(&mut count)?;
     let tally = clock.tally(operations);
-    let (arrived, sent) = (u64::from_be_bytes(count), operations * BLOCK as u64);
+    let (arrived, sent) = (u64::from_be_bytes(count), operations * block.len() as u64);
     ensure!(arrived == sent, "{sent} bytes were sent, {arrived} arrived");
     Ok(tally)
 }
 
-fn exchange(stream: &mut TcpStream) -> io::Result<()> {
-    let mut message = [0; MESSAGE];
-    stream.write_all(&message)?;
-    match stream.read_exact(&mut message) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(io::Error::other("no answer")),
-        done => done,
+/// A request on each of these connections, then all answers.
+pub fn exchange(streams: &mut [TcpStream], message: &mut [u8]) -> io::Result<()> {
+    for stream in &mut *streams {
+        stream.write_all(message)?;
     }
+    for stream in streams {
+        match stream.read_exact(message) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Err(io::Error::other("no answer"));
+            }
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 struct Clock {

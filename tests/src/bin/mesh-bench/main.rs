@@ -36,6 +36,7 @@ use harness::require;
 
 use report::Report;
 use rounds::Town;
+use way::Way;
 use workload::Workload;
 
 /// Measures what the mesh costs.
@@ -61,6 +62,7 @@ enum Part {
     Requests,
     Connects,
     Streams,
+    Accel,
     Scale,
 }
 
@@ -98,14 +100,17 @@ fn measure(options: &Options) -> Result<Report> {
         ..Report::default()
     };
     let wanted = |part| options.only.is_empty() || options.only.contains(&part);
-    let workloads = Workload::ALL.into_iter().filter(|workload| {
+    let basic = Workload::BASIC.into_iter().filter(|workload| {
         wanted(match workload {
-            Workload::Requests => Part::Requests,
             Workload::Connects => Part::Connects,
             Workload::Streams => Part::Streams,
+            _ => Part::Requests,
         })
     });
-    let workloads: Vec<_> = workloads.collect();
+    let mut workloads: Vec<_> = basic.map(|workload| (workload, Way::of(workload))).collect();
+    if wanted(Part::Accel) {
+        workloads.extend(Workload::ALL.map(|workload| (workload, &Way::ACCELERATION[..])));
+    }
     let cpus = processor::available()?;
     let mut places = vec![[cpus[0], cpus[0]]];
     if let Some(&second) = cpus.get(1) {
@@ -117,7 +122,7 @@ fn measure(options: &Options) -> Result<Report> {
     }
     let nft = require::program("nft");
     say("building the nodes");
-    let mut town = Town::build(nft.is_ok() && !workloads.is_empty())?;
+    let mut town = Town::build(nft.is_ok() && !workloads.is_empty(), wanted(Part::Accel))?;
     if !workloads.is_empty() {
         match nft {
             Err(reason) => report
@@ -128,10 +133,10 @@ fn measure(options: &Options) -> Result<Report> {
             })),
         }
     }
-    for workload in workloads {
+    for (workload, ways) in workloads {
         for place in &places {
             say(&format!("{workload} on CPUs {place:?}, {rounds} rounds"));
-            report.cells.push(town.measure(workload, *place, rounds)?);
+            report.cells.push(town.measure(workload, ways, *place, rounds)?);
         }
     }
     if wanted(Part::Scale) {

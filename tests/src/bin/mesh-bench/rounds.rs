@@ -9,7 +9,7 @@ use crate::crew::Sample;
 use crate::order::Order;
 use crate::side::{SERVER, SERVICE, Side};
 use crate::statistics::Estimate;
-use crate::way::{DEMANDS, Way};
+use crate::way::{DEMANDS, Measure, Way};
 use crate::workload::Workload;
 
 /// How long each way works in a round.
@@ -22,6 +22,8 @@ pub struct Town {
     dnat: Option<Side>,
     bare: Side,
     mesh: Side,
+    /// Where the kernel can and it is asked for.
+    accelerated: Option<Side>,
 }
 
 /// All that was measured of one workload on some processors.
@@ -38,19 +40,21 @@ pub struct Cell {
 
 impl Town {
     /// Builds all nodes.
-    pub fn build(with_dnat: bool) -> Result<Self> {
+    pub fn build(with_dnat: bool, with_acceleration: bool) -> Result<Self> {
         Ok(Self {
             plain: Side::plain()?,
             dnat: with_dnat.then(Side::dnat).transpose()?,
             bare: Side::mesh("no-packets", false)?,
             mesh: Side::mesh("mesh", true)?,
+            accelerated: with_acceleration.then(Side::accelerated).transpose()?,
         })
     }
 
-    /// Measures a workload with the client on the first and the server on the second of these processors.
+    /// Measures a workload by these ways, with the client on the first and the server on the second of these processors.
     pub fn measure(
         &mut self,
         workload: Workload,
+        ways: &[Way],
         [first, second]: [usize; 2],
         rounds: usize,
     ) -> Result<Cell> {
@@ -59,20 +63,18 @@ impl Town {
             self.dnat.as_ref(),
             Some(&self.bare),
             Some(&self.mesh),
+            self.accelerated.as_ref(),
         ];
         for side in sides.into_iter().flatten() {
             side.crew.pin(first, second)?;
         }
-        let ways: Vec<_> = Way::of(workload)
-            .iter()
-            .filter(|way| self.side(**way).is_some())
-            .collect();
-        let mut rows: Vec<_> = ways.iter().map(|way| (**way, Vec::new())).collect();
+        let ways = ways.iter().filter(|way| self.side(**way).is_some());
+        let mut rows: Vec<_> = ways.map(|way| (*way, Vec::new())).collect();
         // One round that does not count: neighbours, routes and caches are found.
         for (way, _) in &rows {
             self.work(*way, workload)?;
         }
-        let before = self.mesh.agent_used()?;
+        let before = self.agents_used()?;
         for round in 0..rounds {
             for index in order(round, rows.len()) {
                 let (way, samples) = &mut rows[index];
@@ -82,15 +84,19 @@ impl Town {
                 );
             }
         }
-        let used = self
-            .mesh
-            .agent_used()?
-            .zip(before)
-            .map_or(0.0, |(after, before)| after - before);
-        let ours = rows
-            .iter()
-            .filter(|(way, _)| matches!(way, Way::Mesh | Way::MeshPod));
+        let mut used = 0.0;
+        let mut ours = Vec::new();
+        for (agent, ways) in self.agents_used()?.iter().zip(before).zip(AGENTS) {
+            let (after, before) = agent;
+            let rows = rows.iter().filter(|(way, _)| ways.contains(way));
+            let rows: Vec<_> = rows.collect();
+            if !rows.is_empty() {
+                used += after - before;
+                ours.extend(rows);
+            }
+        }
         let operations: u64 = ours
+            .iter()
             .flat_map(|(_, samples)| samples)
             .map(|sample| sample.operations)
             .sum();
@@ -111,8 +117,8 @@ impl Town {
 
     fn work(&mut self, way: Way, workload: Workload) -> Result<Sample> {
         let first = match way {
-            Way::Plain | Way::PlainAgain | Way::MeshPod => SERVER,
-            Way::Dnat | Way::MeshNoPackets | Way::Mesh => SERVICE,
+            Way::Plain | Way::PlainAgain | Way::MeshPod | Way::Accelerated => SERVER,
+            Way::Dnat | Way::MeshNoPackets | Way::Mesh | Way::AcceleratedService => SERVICE,
         };
         let order = Order {
             workload,
@@ -132,9 +138,23 @@ impl Town {
             Way::Dnat => self.dnat.as_mut(),
             Way::MeshNoPackets => Some(&mut self.bare),
             Way::Mesh | Way::MeshPod => Some(&mut self.mesh),
+            Way::Accelerated | Way::AcceleratedService => self.accelerated.as_mut(),
         }
     }
+
+    /// Microseconds that the agents used so far, as in [`AGENTS`].
+    fn agents_used(&self) -> Result<[f64; 2]> {
+        let used = |side: Option<&Side>| side.map_or(Ok(None), Side::agent_used);
+        let [mesh, accelerated] = [Some(&self.mesh), self.accelerated.as_ref()].map(used);
+        Ok([mesh?, accelerated?].map(Option::unwrap_or_default))
+    }
 }
+
+/// The ways that lead past each agent that is looked at.
+const AGENTS: [[Way; 2]; 2] = [
+    [Way::Mesh, Way::MeshPod],
+    [Way::Accelerated, Way::AcceleratedService],
+];
 
 impl Cell {
     /// Rates of a way, by round.
@@ -149,12 +169,19 @@ impl Cell {
 
     /// What is asked of this workload, for the ways that were measured.
     pub fn verdicts(&self) -> Vec<Verdict> {
-        let asked = DEMANDS.iter().filter(|demand| demand.workload == self.workload);
+        let asked = DEMANDS.iter().filter(|demand| {
+            let processors = demand.processors.unwrap_or(self.processors);
+            demand.workload == self.workload && processors == self.processors
+        });
         let judge = |demand: &crate::way::Demand| {
-            let figure = Estimate::of_ratios(&self.rates(demand.of)?, &self.rates(demand.to)?)?;
             let (of, to) = (demand.of, demand.to);
+            let (measured, unit) = match demand.measure {
+                Measure::Rate => ([self.rates(of)?, self.rates(to)?], ""),
+                Measure::Cpu => ([self.cpu(of)?, self.cpu(to)?], ", CPU"),
+            };
+            let figure = Estimate::of_ratios(&measured[0], &measured[1])?;
             Some(Verdict {
-                what: format!("{self}: {of} / {to}"),
+                what: format!("{self}{unit}: {of} / {to}"),
                 bar: demand.bar,
                 figure,
             })

@@ -1,14 +1,16 @@
 //! The server: a process of its own in a pod, with a thread for each kind of traffic.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::processor;
-use crate::workload::{BLOCK, MESSAGE, Workload};
+use crate::workload::{CROWD, Workload};
 
 /// Serves, and says for every line how much time of a processor it used so far, in nanoseconds.
 pub fn work(control: &UnixStream) -> Result<()> {
@@ -25,34 +27,72 @@ pub fn work(control: &UnixStream) -> Result<()> {
     Ok(())
 }
 
-/// One connection at a time: there is one client.
+/// Bytes that are read of a stream at once.
+const BUFFER: usize = 256 * 1024;
+
+/// One connection at a time, or one crowd: there is one client.
 fn serve(listener: &TcpListener, workload: Workload) {
+    let bytes = workload.bytes();
+    if workload == Workload::Crowd {
+        // A client that goes in the middle says so itself.
+        while answer_crowd(listener, bytes).is_ok() {}
+        return;
+    }
     for stream in listener.incoming() {
         // A client that goes in the middle says so itself.
         let _ = stream.and_then(|stream| match workload {
-            Workload::Requests => answer_all(stream),
-            Workload::Connects => answer(stream),
-            Workload::Streams => swallow(stream),
+            Workload::Connects => answer(stream, &mut vec![0; bytes]),
+            Workload::Streams | Workload::SmallStreams => swallow(stream),
+            _ => answer_all(stream, bytes),
         });
     }
 }
 
-fn answer_all(mut stream: TcpStream) -> io::Result<()> {
-    let mut message = [0; MESSAGE];
+fn answer_all(stream: TcpStream, bytes: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut message = vec![0; bytes];
     loop {
-        stream.read_exact(&mut message)?;
-        stream.write_all(&message)?;
+        answer(&stream, &mut message)?;
     }
 }
 
-fn answer(mut stream: TcpStream) -> io::Result<()> {
-    let mut message = [0; MESSAGE];
-    stream.read_exact(&mut message)?;
-    stream.write_all(&message)
+fn answer(mut stream: impl Read + Write, message: &mut [u8]) -> io::Result<()> {
+    stream.read_exact(message)?;
+    stream.write_all(message)
+}
+
+/// Whoever has sent is answered, until all have gone.
+fn answer_crowd(listener: &TcpListener, bytes: usize) -> io::Result<()> {
+    let ready = epoll::create(CreateFlags::CLOEXEC)?;
+    let mut crowd = Vec::new();
+    for number in 0..CROWD as u64 {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        epoll::add(&ready, &stream, EventData::new_u64(number), EventFlags::IN)?;
+        crowd.push(Some(stream));
+    }
+    let mut message = vec![0; bytes];
+    while crowd.iter().any(Option::is_some) {
+        let mut events = [MaybeUninit::uninit(); CROWD];
+        let (events, _) = epoll::wait(&ready, &mut events, None)?;
+        for event in events {
+            let stream = usize::try_from(event.data.u64())
+                .ok()
+                .and_then(|number| crowd.get_mut(number));
+            if let Some(stream) = stream
+                && stream
+                    .as_ref()
+                    .is_some_and(|it| answer(it, &mut message).is_err())
+            {
+                *stream = None;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn swallow(mut stream: TcpStream) -> io::Result<()> {
-    let mut block = vec![0; 4 * BLOCK];
+    let mut block = vec![0; BUFFER];
     let mut count = 0_u64;
     loop {
         match stream.read(&mut block)? {

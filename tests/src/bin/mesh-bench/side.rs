@@ -1,16 +1,19 @@
 //! A node for each way to be measured: a client's pod and a server's, on a bridge, alike but for what is compared.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::manifest::{self, Port};
+use harness::twins::wait_probed;
 use harness::{Agent, Pod, Sandbox, until};
+use mesh_common::names::acceleration;
+use serde_json::Value;
 
 use crate::crew::Crew;
 use crate::workload::Workload;
-use crate::{dnat, processor};
+use crate::{client, dnat, processor};
 
 /// Address of the node on the bridge.
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -55,6 +58,28 @@ impl Side {
     pub fn mesh(name: &str, packets: bool) -> Result<Self> {
         let mut side = Self::build(name)?;
         side.describe_pods()?;
+        side.start_agent(packets)?;
+        Ok(side)
+    }
+
+    /// The mesh, and both pods ask for acceleration.
+    pub fn accelerated() -> Result<Self> {
+        let mut side = Self::build("accelerated")?;
+        side.describe_pods()?;
+        let namespace = manifest::namespace("shop", true);
+        let namespace = namespace.annotation(acceleration::ANNOTATION, acceleration::SOCKET);
+        side.sandbox.manifests().apply(&namespace)?;
+        side.start_agent(true)?;
+        wait_probed(&side.sandbox)?;
+        for address in [SERVER, SERVICE] {
+            side.ensure_redirects(address)?;
+        }
+        Ok(side)
+    }
+
+    /// With this service, with the packet programs or without.
+    fn start_agent(&mut self, packets: bool) -> Result<()> {
+        let side = self;
         let ports = Workload::ALL.map(|workload| {
             let port = workload.port();
             Port::tcp(port).named(&workload.to_string())
@@ -75,7 +100,30 @@ impl Side {
             as_wanted,
             "the packet programs are not as they should be: wanted {packets}"
         );
-        Ok(side)
+        Ok(())
+    }
+
+    /// What is measured as accelerated must be: all but the first messages of requests go past TCP.
+    fn ensure_redirects(&self, address: Ipv4Addr) -> Result<()> {
+        const EXCHANGES: u64 = 100;
+        let target = (address, Workload::Requests.port());
+        let mut stream = [self.client.run(|| TcpStream::connect(target))?];
+        for _ in 0..EXCHANGES {
+            client::exchange(&mut stream, &mut vec![0; Workload::Requests.bytes()])?;
+        }
+        let status = self.sandbox.meshctl(["accel", "status", "-o", "json"])?;
+        let answer = String::from_utf8_lossy(&status.stdout);
+        let parsed: Value = serde_json::from_slice(&status.stdout)
+            .with_context(|| format!("{answer}{}", String::from_utf8_lossy(&status.stderr)))?;
+        let redirected = parsed["connections"]["redirectedMessages"]
+            .as_u64()
+            .unwrap_or_default();
+        ensure!(
+            redirected >= EXCHANGES,
+            "accelerated, but {redirected} of {} messages to {address} are redirected: {answer}",
+            2 * EXCHANGES
+        );
+        Ok(())
     }
 
     /// The pods and their workers.

@@ -20,6 +20,10 @@ pub enum Way {
     Mesh,
     /// To the pod's address, both pods in the mesh.
     MeshPod,
+    /// To the pod's address, both pods accelerated.
+    Accelerated,
+    /// To a service's address through the mesh, both pods accelerated.
+    AcceleratedService,
 }
 
 impl Way {
@@ -35,9 +39,18 @@ impl Way {
         ];
         match workload {
             Workload::Connects => &ALL,
-            Workload::Requests | Workload::Streams => &ALL[..5],
+            _ => &ALL[..5],
         }
     }
+
+    /// Those that tell what acceleration is worth.
+    pub const ACCELERATION: [Self; 5] = [
+        Self::Plain,
+        Self::Dnat,
+        Self::Accelerated,
+        Self::PlainAgain,
+        Self::AcceleratedService,
+    ];
 }
 
 impl fmt::Display for Way {
@@ -49,15 +62,30 @@ impl fmt::Display for Way {
             Self::MeshNoPackets => "mesh, no packet program",
             Self::Mesh => "mesh",
             Self::MeshPod => "mesh, pod address",
+            Self::Accelerated => "accelerated",
+            Self::AcceleratedService => "accelerated service",
         })
     }
 }
 
-/// What is asked: this way's rate as a ratio of that one's.
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Operations in a second.
+    Rate,
+    /// Time of a processor per operation.
+    Cpu,
+}
+
+/// What is asked: this way's figure as a ratio of that one's.
 pub struct Demand {
     /// For which traffic.
     pub workload: Workload,
-    /// Whose rate.
+    /// On how many processors; `None` for any.
+    pub processors: Option<usize>,
+    /// Which figure.
+    pub measure: Measure,
+    /// Whose.
     pub of: Way,
     /// Compared with whose.
     pub to: Way,
@@ -68,20 +96,52 @@ pub struct Demand {
 const fn demand(workload: Workload, of: Way, to: Way, least: f64) -> Demand {
     Demand {
         workload,
+        processors: None,
+        measure: Measure::Rate,
         of,
         to,
         bar: Bar::AtLeast(least),
     }
 }
 
+const fn accelerated(workload: Workload, least: f64) -> Demand {
+    demand(workload, Way::Accelerated, Way::Plain, least)
+}
+
+const fn cpu(workload: Workload, most: f64) -> Demand {
+    Demand {
+        measure: Measure::Cpu,
+        bar: Bar::Below(most),
+        ..accelerated(workload, 0.0)
+    }
+}
+
+const fn on(processors: usize, demand: Demand) -> Demand {
+    Demand {
+        processors: Some(processors),
+        ..demand
+    }
+}
+
 /// All of it, on one processor and on two.
-pub const DEMANDS: [Demand; 6] = [
+pub const DEMANDS: [Demand; 17] = [
     demand(Workload::Requests, Way::MeshNoPackets, Way::Plain, 0.98),
     demand(Workload::Requests, Way::Mesh, Way::Plain, 0.93),
     demand(Workload::Requests, Way::Mesh, Way::Dnat, 1.12),
     demand(Workload::Connects, Way::Mesh, Way::Plain, 0.87),
     demand(Workload::Connects, Way::Mesh, Way::Dnat, 1.25),
     demand(Workload::Streams, Way::Mesh, Way::Plain, 0.97),
+    accelerated(Workload::Requests, 1.55),
+    cpu(Workload::Requests, 0.65),
+    accelerated(Workload::MediumRequests, 1.55),
+    cpu(Workload::MediumRequests, 0.65),
+    accelerated(Workload::LargeRequests, 1.35),
+    accelerated(Workload::Crowd, 1.5),
+    on(1, accelerated(Workload::Streams, 0.95)),
+    on(2, accelerated(Workload::Streams, 0.85)),
+    accelerated(Workload::SmallStreams, 0.95),
+    demand(Workload::Requests, Way::AcceleratedService, Way::Dnat, 1.8),
+    demand(Workload::Connects, Way::AcceleratedService, Way::Dnat, 1.3),
 ];
 
 #[cfg(test)]
@@ -91,8 +151,9 @@ mod tests {
     #[test]
     fn what_is_asked_is_measured() {
         for demand in &DEMANDS {
-            let ways = Way::of(demand.workload);
-            assert!(ways.contains(&demand.of) && ways.contains(&demand.to));
+            let cells = [Way::of(demand.workload), &Way::ACCELERATION];
+            let measured = |ways: &&[Way]| ways.contains(&demand.of) && ways.contains(&demand.to);
+            assert!(cells.iter().any(measured));
         }
     }
 }
