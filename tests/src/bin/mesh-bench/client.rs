@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::order::{Order, Tally};
 use crate::processor;
@@ -73,6 +74,8 @@ fn stream(order: &Order) -> Result<Tally> {
         operations += 1;
     }
     stream.shutdown(Shutdown::Write)?;
+    // On an enrolled socket a blocking read after one's own shutdown may come back without data.
+    poll(&mut [PollFd::new(&stream, PollFlags::IN)], None)?;
     let mut count = [0; 8];
     stream.read_exact(&mut count)?;
     let tally = clock.tally(operations);
