@@ -246,10 +246,10 @@ fn without_a_note_the_links_tell_the_cgroup() -> Result<()> {
     let _agent = market.sandbox.agent().start()?;
     let cgroup = market.sandbox.cgroup().display().to_string();
     let noted = eventually(SOON, || shown(&market.sandbox, "status"))?;
-    assert!(noted.contains(&format!("Cgroup:      {cgroup}\n")), "{noted}");
+    assert!(noted.contains(&format!(" {cgroup}\n")), "{noted}");
     fs::remove_file(market.sandbox.run_dir().join("names.json"))?;
     let status = shown(&market.sandbox, "status")?;
-    let line = format!("Cgroup:      {cgroup} (the agent left no note: told by its links)\n");
+    let line = format!(" {cgroup} (the agent left no note: told by its links)\n");
     assert!(
         status.contains(&line) && status.contains("9 of 9 attached"),
         "{status}"

@@ -43,16 +43,16 @@ fn serve(listener: &TcpListener, workload: Workload) {
         let _ = stream.and_then(|stream| match workload {
             Workload::Connects => answer(stream, &mut vec![0; bytes]),
             Workload::Streams | Workload::SmallStreams => swallow(stream),
-            _ => answer_all(stream, bytes),
+            _ => answer_all(&stream, bytes),
         });
     }
 }
 
-fn answer_all(stream: TcpStream, bytes: usize) -> io::Result<()> {
+fn answer_all(stream: &TcpStream, bytes: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut message = vec![0; bytes];
     loop {
-        answer(&stream, &mut message)?;
+        answer(stream, &mut message)?;
     }
 }
 

@@ -78,6 +78,7 @@ pub enum Measure {
 }
 
 /// What is asked: this way's figure as a ratio of that one's.
+#[derive(Clone, Copy)]
 pub struct Demand {
     /// For which traffic.
     pub workload: Workload,
