@@ -7,11 +7,14 @@ use mesh_common::config::flag;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::engine::Engine;
-use crate::datapath::{
-    Ebpf, accel,
-    pins::Pins,
-    probe::{self, Report},
-    tables::TableError,
+use crate::{
+    datapath::{
+        Ebpf, accel,
+        pins::Pins,
+        probe::{self, Report},
+        tables::TableError,
+    },
+    sys::heap,
 };
 
 /// Acceleration while it is probed.
@@ -27,8 +30,10 @@ impl Acceleration {
         let kernel = kernel();
         let probing = match accel::load(ebpf) {
             Ok(()) => tokio::task::spawn_blocking(move || {
-                probe::run(kernel.clone())
-                    .unwrap_or_else(|error| Report::impossible(kernel, &error.to_string()))
+                let probed = probe::run(kernel.clone());
+                // It read the kernel's types, which take more than all the agent holds otherwise.
+                heap::trim();
+                probed.unwrap_or_else(|error| Report::impossible(kernel, &error.to_string()))
             }),
             Err(error) => {
                 let report = Report::impossible(kernel, &error.to_string());
