@@ -3,9 +3,12 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
-use mesh_agent::app::{
-    config::{Cli, Command, LogFormat, RunArgs},
-    run,
+use mesh_agent::{
+    app::{
+        config::{Cli, Command, LogFormat, RunArgs},
+        run,
+    },
+    sys::heap,
 };
 use mesh_common::names::exit;
 use tracing_subscriber::EnvFilter;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: RunArgs) -> anyhow::Result<()> {
+    heap::keep_large_apart();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -9,6 +9,14 @@ pub fn trim() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// Keeps large pieces of memory apart, so that each goes back to the kernel when it is freed, whichever thread had
+/// it: left alone, the allocator raises its idea of large to the largest piece it has seen.
+pub fn keep_large_apart() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the allocator's, which is its default.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
+}
+
 /// Bytes in use, with what the allocator itself needs for them.
 #[cfg(target_env = "gnu")]
 #[must_use]
