@@ -1,7 +1,7 @@
 //! Field offsets of the running kernel, from its type information (BTF,
 //! `Documentation/bpf/btf.rst` in the kernel's source).
 
-use std::{fs, io, ops::Range};
+use std::{fs, io, ops::Range, sync::OnceLock};
 
 use mesh_common::{accel::SockOffsets, flow::TcpOffsets};
 use thiserror::Error;
@@ -54,6 +54,15 @@ pub fn tcp_offsets() -> Result<TcpOffsets, BtfError> {
 /// # Errors
 /// As [`tcp_offsets`].
 pub fn sock_offsets() -> Result<SockOffsets, BtfError> {
+    /// The kernel that runs does not change, and its types take megabytes to read.
+    static FOUND: OnceLock<SockOffsets> = OnceLock::new();
+    match FOUND.get() {
+        Some(found) => Ok(*found),
+        None => find_sock_offsets().map(|found| *FOUND.get_or_init(|| found)),
+    }
+}
+
+fn find_sock_offsets() -> Result<SockOffsets, BtfError> {
     let btf = Btf::parse(fs::read(VMLINUX)?)?;
     let tcp = |path: &str| btf.offset("tcp_sock", path);
     let sock = |path: &str| tcp(&format!("inet_conn.icsk_inet.sk.{path}"));
