@@ -82,19 +82,7 @@ impl Agent {
     pub fn flows(&self, query: &FlowQuery, mut each: impl FnMut(&str) -> bool) -> Result<(), Silence> {
         let FlowQuery { follow, last } = query;
         let path = format!("{}?follow={follow}&last={last}", admin::FLOWS);
-        let broken = |why: String| Silence::Broken {
-            socket: self.socket.clone(),
-            why,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| broken(error.to_string()))?;
-        runtime.block_on(async {
-            let stream = UnixStream::connect(&self.socket).await;
-            let stream = stream.map_err(|error| silence(&self.socket, &error))?;
-            lines(stream, &path, &mut each)
-                .await
-                .map_err(|error| broken(format!("{error:#}")))
-        })
+        self.on_stream(async |stream| lines(stream, &path, &mut each).await)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Silence> {
@@ -106,6 +94,14 @@ impl Agent {
     }
 
     fn ask(&self, method: Method, path: &str) -> Result<Bytes, Silence> {
+        self.on_stream(async |stream| {
+            let answer = tokio::time::timeout(TIMEOUT, fetch(stream, method, path)).await;
+            answer.map_err(|_| anyhow::anyhow!("no answer within {TIMEOUT:?}"))?
+        })
+    }
+
+    /// Connects, and does something with the connection.
+    fn on_stream<T>(&self, work: impl AsyncFnOnce(UnixStream) -> anyhow::Result<T>) -> Result<T, Silence> {
         let broken = |why: String| Silence::Broken {
             socket: self.socket.clone(),
             why,
@@ -115,9 +111,7 @@ impl Agent {
         runtime.block_on(async {
             let stream = UnixStream::connect(&self.socket).await;
             let stream = stream.map_err(|error| silence(&self.socket, &error))?;
-            let answer = tokio::time::timeout(TIMEOUT, fetch(stream, method, path)).await;
-            let answer = answer.map_err(|_| broken(format!("no answer within {TIMEOUT:?}")))?;
-            answer.map_err(|error| broken(format!("{error:#}")))
+            work(stream).await.map_err(|error| broken(format!("{error:#}")))
         })
     }
 }
