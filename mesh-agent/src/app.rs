@@ -7,6 +7,7 @@ pub mod engine;
 pub mod lock;
 pub mod mounts;
 pub mod names;
+mod note;
 pub mod pin_lock;
 pub mod publish;
 pub mod readiness;

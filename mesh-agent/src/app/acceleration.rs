@@ -6,7 +6,7 @@ use std::{io, path::Path};
 use mesh_common::config::flag;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::engine::Engine;
+use super::{engine::Engine, note};
 use crate::{
     datapath::{
         Ebpf, accel,
@@ -98,9 +98,7 @@ const FILE: &str = "acceleration.json";
 /// # Errors
 /// Where the directory can't be written.
 pub fn store(report: &Report, run_dir: &Path) -> io::Result<()> {
-    let fresh = run_dir.join("acceleration.json.new");
-    std::fs::write(&fresh, serde_json::to_vec(report).map_err(io::Error::other)?)?;
-    std::fs::rename(&fresh, run_dir.join(FILE))
+    note::store(run_dir, FILE, report)
 }
 
 /// Reads the report an agent left; `None` where there is none.
@@ -108,11 +106,7 @@ pub fn store(report: &Report, run_dir: &Path) -> io::Result<()> {
 /// # Errors
 /// Where the file is there and can't be read or understood.
 pub fn load(run_dir: &Path) -> io::Result<Option<Report>> {
-    match std::fs::read(run_dir.join(FILE)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    note::load(run_dir, FILE)
 }
 
 fn kernel() -> String {

@@ -3,14 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io::{self, BufWriter, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::engine::Engine;
+use super::{engine::Engine, note};
 use crate::model::desired::PodKey;
 
 /// File name within the runtime directory.
@@ -127,11 +126,7 @@ impl Names {
     /// # Errors
     /// Where the file is there and can't be read or understood.
     pub fn load(run_dir: &Path) -> io::Result<Self> {
-        match fs::read(run_dir.join(FILE)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        note::load(run_dir, FILE).map(Option::unwrap_or_default)
     }
 
     /// Writes the names; a reader sees the old file or the new one.
@@ -139,11 +134,7 @@ impl Names {
     /// # Errors
     /// Where the directory can't be written.
     pub fn store(&self, run_dir: &Path) -> io::Result<()> {
-        let fresh = run_dir.join("names.json.new");
-        let mut file = BufWriter::new(File::create(&fresh)?);
-        serde_json::to_writer(&mut file, self)?;
-        file.flush()?;
-        fs::rename(&fresh, run_dir.join(FILE))
+        note::store(run_dir, FILE, self)
     }
 }
 
@@ -196,7 +187,7 @@ mod tests {
         };
         names.store(dir.path()).unwrap();
         assert_eq!(Names::load(dir.path()).unwrap(), names);
-        fs::write(dir.path().join(FILE), "{}").unwrap();
+        std::fs::write(dir.path().join(FILE), "{}").unwrap();
         assert_eq!(Names::load(dir.path()).unwrap(), Names::default());
     }
 
