@@ -25,6 +25,18 @@ pub struct Config {
     pub reserved: u32,
 }
 
+impl Config {
+    /// With a flag set or cleared.
+    #[must_use]
+    pub const fn with(self, flag: u32, on: bool) -> Self {
+        let rest = self.flags & !flag;
+        Self {
+            flags: if on { rest | flag } else { rest },
+            ..self
+        }
+    }
+}
+
 /// Flags of [`Config`].
 pub mod flag {
     /// The kill switch: every program leaves every socket alone.

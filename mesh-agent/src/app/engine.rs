@@ -146,12 +146,11 @@ impl Engine {
     /// Where the configuration can't be read or written.
     pub fn set_flag(&mut self, flag: u32, on: bool) -> Result<(), TableError> {
         let config = self.tables.config()?;
-        let rest = config.flags & !flag;
-        let flags = if on { rest | flag } else { rest };
-        if flags == config.flags {
+        let wanted = config.with(flag, on);
+        if wanted == config {
             Ok(())
         } else {
-            self.tables.set_config(Config { flags, ..config })
+            self.tables.set_config(wanted)
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use mesh_common::{
     abi::{MAPS, map},
-    config::{Config, flag},
+    config::flag,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -313,8 +313,7 @@ pub fn cleanup(place: &Place) -> anyhow::Result<Vec<String>> {
 fn uninstall(pins: &Pins) -> anyhow::Result<Vec<PathBuf>> {
     if let Ok(mut tables) = Tables::open(pins) {
         let config = tables.config()?;
-        let flags = config.flags | flag::DISABLED | flag::ACCEL_OFF;
-        tables.set_config(Config { flags, ..config })?;
+        tables.set_config(config.with(flag::DISABLED | flag::ACCEL_OFF, true))?;
     }
     Ok(pins.remove_all()?)
 }

@@ -83,10 +83,8 @@ pub fn switch(node: &Node, off: bool) -> Result<String, Failure> {
             let mut tables = node.tables()?;
             let unreadable = |error| node.unreadable(&error);
             let config = tables.config().map_err(unreadable)?;
-            let rest = config.flags & !flag::ACCEL_OFF;
-            let flags = if off { rest | flag::ACCEL_OFF } else { rest };
             tables
-                .set_config(Config { flags, ..config })
+                .set_config(config.with(flag::ACCEL_OFF, off))
                 .map_err(unreadable)?;
         }
         Err(silence) => return Err(silence.into()),
