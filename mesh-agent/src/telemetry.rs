@@ -7,5 +7,6 @@ pub mod flow;
 pub mod metrics;
 pub mod names;
 pub mod rise;
+pub mod tally;
 pub mod task;
 pub mod udp;

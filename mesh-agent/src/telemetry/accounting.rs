@@ -34,6 +34,27 @@ struct Totals {
 }
 
 impl Totals {
+    fn now(sock: &SockState, tcp: &TcpFigures, received: Moved) -> Self {
+        Self {
+            sent: tcp::bytes_sent(sock, tcp),
+            received: tcp::bytes_received(sock, tcp, received),
+            redirected_sent: sock.accel.redirected,
+            redirected_received: received,
+        }
+    }
+
+    /// What was added to what was known.
+    fn since(self, known: Option<Self>) -> Growth {
+        let before = known.unwrap_or_default();
+        Growth {
+            first: known.is_none(),
+            sent: self.sent.saturating_sub(before.sent),
+            received: self.received.saturating_sub(before.received),
+            redirected_sent: self.redirected_sent.since(before.redirected_sent),
+            redirected_received: self.redirected_received.since(before.redirected_received),
+        }
+    }
+
     /// The greater of each.
     fn or(self, other: Self) -> Self {
         let greater = |one: Moved, other: Moved| Moved {
@@ -84,30 +105,16 @@ impl Accounting {
 
     /// Takes the last word on a connection; returns what was not added yet.
     pub fn ended(&mut self, sock: &SockState, tcp: &TcpFigures, received: Moved) -> Growth {
-        let growth = self.grow(sock, tcp, received);
-        self.counted.remove(&key(sock));
-        growth
+        let known = self.counted.remove(&key(sock));
+        Totals::now(sock, tcp, received).since(known)
     }
 
     fn grow(&mut self, sock: &SockState, tcp: &TcpFigures, received: Moved) -> Growth {
-        let now = Totals {
-            sent: tcp::bytes_sent(sock, tcp),
-            received: tcp::bytes_received(sock, tcp, received),
-            redirected_sent: sock.accel.redirected,
-            redirected_received: received,
-        };
+        let now = Totals::now(sock, tcp, received);
         let known = self.counted.get(&key(sock)).copied();
-        let first = known.is_none();
-        let before = known.unwrap_or_default();
         // A reading may catch a connection while it ends, when part of its figures is gone already.
-        self.counted.insert(key(sock), now.or(before));
-        Growth {
-            first,
-            sent: now.sent.saturating_sub(before.sent),
-            received: now.received.saturating_sub(before.received),
-            redirected_sent: now.redirected_sent.since(before.redirected_sent),
-            redirected_received: now.redirected_received.since(before.redirected_received),
-        }
+        self.counted.insert(key(sock), now.or(known.unwrap_or_default()));
+        now.since(known)
     }
 }
 

@@ -6,11 +6,7 @@ mod series;
 
 use std::{collections::HashSet, time::Duration};
 
-use mesh_common::{
-    counter::Counter as KernelCounter,
-    packet::PacketTotals,
-    sock::{SockState, flag},
-};
+use mesh_common::{counter::Counter as KernelCounter, packet::PacketTotals};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -22,9 +18,9 @@ use self::{
     series::Series,
 };
 use super::{
-    accounting::Growth,
     names::Directory,
     rise::{self, Readings},
+    tally::{self, Tally},
     udp::Parties,
 };
 
@@ -174,38 +170,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds what a connection grew by. Istio counts bytes from the destination's point of view: `received` is
-    /// what came from the source, `sent` what went back to it.
-    pub fn grown(&self, sock: &SockState, growth: Growth, names: &Directory) {
-        let (towards, back) = if accepted(sock) {
-            (growth.received, growth.sent)
-        } else {
-            (growth.sent, growth.received)
-        };
-        let opened = u64::from(growth.first);
-        let labels = tcp_labels(sock, names);
-        self.tcp.add(labels.clone(), [opened, 0, 0, back, towards]);
-        let (sent, received) = (growth.redirected_sent, growth.redirected_received);
-        let (towards, back) = if accepted(sock) {
-            (received, sent)
-        } else {
-            (sent, received)
-        };
-        // Only who is accelerated has these series.
-        if towards.messages + back.messages > 0 {
-            let values = [back.messages, back.bytes, towards.messages, towards.bytes];
-            self.redirected.add(labels, values);
+    /// Adds what connections did. Istio counts bytes from the destination's point of view: `received` is what
+    /// came from the source, `sent` what went back to it.
+    pub fn add(&self, tally: Tally, names: &Directory) {
+        for (parties, deeds) in tally {
+            let labels = tcp_labels(parties, names);
+            let (towards, back) = towards_and_back(parties, deeds.sent, deeds.received);
+            let values = [deeds.opened, deeds.closed, deeds.failed, back, towards];
+            self.tcp.add(labels.clone(), values);
+            let (towards, back) = towards_and_back(parties, deeds.redirected_sent, deeds.redirected_received);
+            // Only who is accelerated has these series.
+            if towards.messages + back.messages > 0 {
+                let values = [back.messages, back.bytes, towards.messages, towards.bytes];
+                self.redirected.add(labels, values);
+            }
         }
-    }
-
-    /// Counts a connection that ended.
-    pub fn closed(&self, sock: &SockState, names: &Directory) {
-        self.tcp.add(tcp_labels(sock, names), [0, 1, 0, 0, 0]);
-    }
-
-    /// Counts a connection that was asked for and never established.
-    pub fn failed(&self, sock: &SockState, names: &Directory) {
-        self.tcp.add(tcp_labels(sock, names), [0, 0, 1, 0, 0]);
     }
 
     /// Takes what the kernel has counted on this node.
@@ -326,19 +305,24 @@ fn directions([sent, sent_bytes, received, received_bytes]: [u64; 4]) -> [(&'sta
     ]
 }
 
-fn accepted(sock: &SockState) -> bool {
-    sock.flags & flag::PASSIVE != 0
+/// What went to the destination, and what came back from it.
+fn towards_and_back<T>(parties: tally::Parties, sent: T, received: T) -> (T, T) {
+    if parties.accepted {
+        (received, sent)
+    } else {
+        (sent, received)
+    }
 }
 
-fn tcp_labels(sock: &SockState, names: &Directory) -> TcpLabels {
+fn tcp_labels(parties: tally::Parties, names: &Directory) -> TcpLabels {
     let workload = |id| names.pods.get(&id).map(|pod| pod.workload.clone());
-    let (ours, theirs) = (workload(sock.pod), workload(sock.peer));
-    let (reporter, source, destination) = if accepted(sock) {
+    let (ours, theirs) = (workload(parties.pod), workload(parties.peer));
+    let (reporter, source, destination) = if parties.accepted {
         ("destination", theirs, ours)
     } else {
         ("source", ours, theirs)
     };
-    let service = names.services.get(&sock.service);
+    let service = names.services.get(&parties.service);
     TcpLabels {
         reporter,
         source,

@@ -22,6 +22,7 @@ use super::{
     flow::{self, FlowRecord},
     metrics::Metrics,
     names::Directory,
+    tally::Tally,
     udp::{self, Parties, UdpEvent, UdpFlows},
 };
 use crate::{
@@ -217,9 +218,11 @@ impl Task {
         let names = self.names.load_full();
         match listing::read(&self.pins) {
             Ok(flows) => {
+                let mut tally = Tally::default();
                 let seen = self
                     .accounting
-                    .live(&flows, |sock, growth| self.metrics.grown(sock, growth, &names));
+                    .live(&flows, |sock, growth| tally.grown(sock, growth));
+                self.metrics.add(tally, &names);
                 self.drain();
                 self.accounting.prune(&seen);
             }
@@ -305,12 +308,14 @@ impl Task {
             latest,
             ..
         } = self;
+        let mut tally = Tally::default();
         events.drain(|event| {
             if EventKind::from_number(event.kind) == Some(EventKind::Closed) {
-                count(&event, accounting, metrics, &names);
+                count(&event, accounting, &mut tally);
             }
             tell(Happened::Socket(event), flows, latest, &clock, &names);
         });
+        metrics.add(tally, &names);
     }
 
     fn latest(&self, count: usize) -> Vec<FlowRecord> {
@@ -340,15 +345,15 @@ fn tell(
     latest.push_back(event);
 }
 
-fn count(event: &FlowEvent, accounting: &mut Accounting, metrics: &Metrics, names: &Directory) {
+fn count(event: &FlowEvent, accounting: &mut Accounting, tally: &mut Tally) {
     let FlowEvent {
         sock, tcp, received, ..
     } = event;
     if sock.established_ns == 0 {
-        return metrics.failed(sock, names);
+        tally.failed(sock);
+    } else {
+        tally.closed(sock, accounting.ended(sock, tcp, *received));
     }
-    metrics.grown(sock, accounting.ended(sock, tcp, *received), names);
-    metrics.closed(sock, names);
 }
 
 /// Ties the kernel's clock to the calendar.

@@ -2,11 +2,15 @@ use std::sync::Arc;
 
 use mesh_common::accel::Moved;
 use mesh_common::packet::PacketCount;
+use mesh_common::sock::{SockState, flag};
 
 use super::*;
 use crate::{
     model::desired::ObjectName,
-    telemetry::names::{Interface, Pod, Service, Workload},
+    telemetry::{
+        accounting::Growth,
+        names::{Interface, Pod, Service, Workload},
+    },
 };
 
 /// `shop/web-0` (workload 1, interface 7) and `shop/db-0` (workload 2); service 9 is `shop/web`.
@@ -31,6 +35,12 @@ fn names() -> Directory {
         services: [(9, service)].into(),
         interfaces: [(7, Interface { pod: 1, netns: 4 })].into(),
     }
+}
+
+fn add(metrics: &Metrics, names: &Directory, happen: impl FnOnce(&mut Tally)) {
+    let mut tally = Tally::default();
+    happen(&mut tally);
+    metrics.add(tally, names);
 }
 
 fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
@@ -60,8 +70,7 @@ fn tcp_series_have_istios_names_and_labels() {
         },
         redirected_received: Moved::default(),
     };
-    metrics.grown(&sock, growth, &names());
-    metrics.closed(&sock, &names());
+    add(&metrics, &names(), |tally| tally.closed(&sock, growth));
     let labels = "{reporter=\"source\",source_workload=\"web\",source_workload_namespace=\"shop\",\
         source_principal=\"unknown\",source_app=\"a\",source_version=\"v1\",source_canonical_service=\"c\",\
         source_canonical_revision=\"r\",destination_workload=\"db\",destination_workload_namespace=\"shop\",\
@@ -88,7 +97,7 @@ fn tcp_series_have_istios_names_and_labels() {
         service: 0,
         ..sock
     };
-    metrics.failed(&accepted, &names());
+    add(&metrics, &names(), |tally| tally.failed(&accepted));
     let failed = lines(&metrics, "mesh_tcp_connections_failed_total").remove(0);
     assert!(
         failed.contains(
@@ -220,8 +229,8 @@ fn churn_leaves_no_series_behind_and_live_ones_keep_their_value() {
     };
     metrics.packets(&[(7, packets(1))], &names());
     metrics.udp(parties, [1, 1, 1, 1], &names());
-    metrics.grown(&sock(1, 2), first, &names());
-    metrics.grown(&sock(1, 0), first, &names());
+    add(&metrics, &names(), |tally| tally.grown(&sock(1, 2), first));
+    add(&metrics, &names(), |tally| tally.grown(&sock(1, 0), first));
     let mut without_db = names();
     without_db.pods.remove(&2);
     let opened = |metrics: &Metrics| lines(metrics, "istio_tcp_connections_opened_total").len();
@@ -248,7 +257,7 @@ fn churn_leaves_no_series_behind_and_live_ones_keep_their_value() {
             workload: Arc::new(workload),
         };
         names.pods.insert(3, pod);
-        metrics.grown(&sock(1, 3), first, &names);
+        add(&metrics, &names, |tally| tally.grown(&sock(1, 3), first));
         metrics.sweep(KEEP * 2 + Duration::from_secs(number), &names);
     }
     // One a second, each gone after a second and kept ten minutes; and the one to nobody known.
