@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use mesh_common::{
-    accel::{Accel, Enrolment, Moved},
+    accel::{Enrolment, Moved},
     config,
     counter::Counter,
     decide::tcp::{self, End, state},
@@ -84,8 +84,13 @@ fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
         adopt::<ACCEL>(ctx)
     };
     let Some(sock) = sock else { return };
-    // SAFETY: the helper has no preconditions.
-    sock.established_ns = unsafe { bpf_ktime_get_ns() };
+    sock.established_ns = if side == flag::ACTIVE {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_ns() }
+    } else {
+        // Adopted just now.
+        sock.opened_ns
+    };
     sock.flags |= side;
     want(ctx, WANT_STATE);
     if sock.flags & (flag::ACCELERATED | flag::OWN) != 0 {
@@ -127,7 +132,7 @@ fn changed(ctx: &SockOpsContext) {
     ended(sock, &tcp, received);
     // The socket may be connected again; its next connection starts from nothing.
     (sock.flags, sock.fin_seq, sock.established_ns) = (0, 0, 0);
-    sock.accel = Accel::default();
+    storage::clear(&mut sock.accel);
 }
 
 #[inline(always)]
@@ -181,7 +186,7 @@ fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockSta
     sock.netns = netns;
     sock.fin_seq = 0;
     sock.flags = 0;
-    sock.accel = Accel::default();
+    storage::clear(&mut sock.accel);
     if pod.flags & workload::flag::ACCELERATED != 0 {
         sock.flags |= flag::ACCELERATED;
     }
@@ -200,6 +205,9 @@ fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockSta
 #[inline(always)]
 #[expect(clippy::cast_possible_wrap, reason = "the flags are small")]
 fn want(ctx: &SockOpsContext, flags: u32) {
+    if ctx.cb_flags() & flags == flags {
+        return;
+    }
     // Fails only for sockets that are no full sockets, which have no such callbacks.
     let _not_full = ctx.set_cb_flags((ctx.cb_flags() | flags) as i32);
 }

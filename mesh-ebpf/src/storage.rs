@@ -3,7 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_sk_storage_get};
-use mesh_common::sock::SockState;
+use mesh_common::{accel::Accel, sock::SockState};
 
 use crate::maps::SOCK_STATE;
 
@@ -28,6 +28,18 @@ pub unsafe fn get(sk: *mut bpf_sock) -> Option<*mut SockState> {
 pub unsafe fn get_or_create(sk: *mut bpf_sock) -> Option<*mut SockState> {
     // SAFETY: the caller's word.
     unsafe { call(sk, CREATE) }
+}
+
+/// Starts the acceleration of a socket from nothing. Word by word, and volatile so that it stays so: what the
+/// compiler makes of a default value is a call of this target's `memset`, which goes byte by byte.
+#[inline(always)]
+pub fn clear(accel: &mut Accel) {
+    const WORDS: usize = size_of::<Accel>() / size_of::<u64>();
+    let words: *mut u64 = ptr::from_mut(accel).cast();
+    for at in 0..WORDS {
+        // SAFETY: the words make up the value, which is aligned to them; all zero is a valid one.
+        unsafe { words.add(at).write_volatile(0) };
+    }
 }
 
 #[inline(always)]
