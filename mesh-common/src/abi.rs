@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     counter::Counter,
     flow::{Traffic, TrafficKey},
-    packet::{PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
+    packet::{self, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -46,7 +46,7 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Per-CPU hash: [`crate::flow::TrafficKey`] to [`crate::flow::Traffic`].
     pub const TRAFFIC: &str = "TRAFFIC";
-    /// Per-CPU hash: index of a pod's host-side interface to [`crate::packet::PacketTotals`].
+    /// Per-CPU array of [`crate::packet::PacketSlot`], by [`crate::packet::places`].
     pub const PACKETS: &str = "PACKETS";
     /// Per-CPU hash: [`crate::packet::UdpKey`] to [`crate::packet::UdpTraffic`].
     pub const UDP_TRAFFIC: &str = "UDP_TRAFFIC";
@@ -146,7 +146,7 @@ pub const MAPS: [MapSpec; 21] = [
     MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
     MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
     MapSpec::kernel::<TrafficKey, Traffic>(map::TRAFFIC, MapKind::PerCpuHash, size::TRAFFIC),
-    MapSpec::kernel::<u32, PacketTotals>(map::PACKETS, MapKind::PerCpuHash, size::PACKETS),
+    MapSpec::kernel::<u32, PacketSlot>(map::PACKETS, MapKind::PerCpuArray, size::PACKETS),
     MapSpec::kernel::<UdpKey, UdpTraffic>(map::UDP_TRAFFIC, MapKind::PerCpuHash, size::UDP_TRAFFIC),
     MapSpec::kernel::<UdpServiceKey, u32>(map::UDP_SERVICES, MapKind::LruHash, size::UDP_SERVICES),
     MapSpec::kernel::<(), ()>(map::EVENTS, MapKind::RingBuf, size::EVENTS),
@@ -175,7 +175,7 @@ pub mod size {
     /// Pairs of a pod of this node and a service it talks to.
     pub const TRAFFIC: usize = 65_536;
     /// Interfaces of pods.
-    pub const PACKETS: usize = 4_096;
+    pub const PACKETS: usize = super::packet::PLACES as usize;
     /// UDP flows at the pods' interfaces.
     pub const UDP_TRAFFIC: usize = 131_072;
     /// Remembered services of pods' UDP backends.

@@ -6,7 +6,7 @@ use crate::{
     addr::Addr,
     config::Config,
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
-    packet::{PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
+    packet::{PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -47,6 +47,7 @@ hold! {
     SockOffsets: 56, 4;
     Located: 16, 8;
     PacketTotals: 96, 8;
+    PacketSlot: 104, 8;
     UdpKey: 40, 4;
     UdpTraffic: 48, 8;
     UdpServiceKey: 32, 8;

@@ -13,7 +13,7 @@ use mesh_common::{
     config::Config,
     counter::Counter,
     flow::{FlowEvent, Traffic, TrafficKey},
-    packet::{PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
+    packet::{PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -74,7 +74,7 @@ pub static TRAFFIC: PerCpuHashMap<TrafficKey, Traffic, { size::TRAFFIC }, NO_PRE
 pub static EVENTS: RingBuf<FlowEvent, { size::EVENTS }> = RingBuf::new();
 
 #[btf_map]
-pub static PACKETS: PerCpuHashMap<u32, PacketTotals, { size::PACKETS }, NO_PREALLOC> = PerCpuHashMap::new();
+pub static PACKETS: PerCpuArray<PacketSlot, { size::PACKETS }> = PerCpuArray::new();
 
 #[btf_map]
 pub static UDP_TRAFFIC: PerCpuHashMap<UdpKey, UdpTraffic, { size::UDP_TRAFFIC }, NO_PREALLOC> =

@@ -8,7 +8,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContex
 use mesh_common::{
     addr::{Addr, Port},
     counter::Counter,
-    packet::{Direction, PacketTotals, UdpKey, UdpTraffic},
+    packet::{Direction, PacketTotals, UdpKey, UdpTraffic, places},
 };
 
 use crate::{
@@ -90,16 +90,22 @@ fn packet<const FROM_POD: bool>(ctx: &TcContext) {
     let skb = ctx.skb.skb;
     // SAFETY: the kernel passes a valid context.
     let (ifindex, len, segments) = unsafe { ((*skb).ifindex, (*skb).len, (*skb).gso_segs) };
-    let Some(totals) = PACKETS.get_ptr_mut(ifindex) else {
-        return;
-    };
-    // SAFETY: the element is this CPU's own; packets of one CPU do not nest within a program.
-    let totals = unsafe { &mut *totals };
+    let Some(totals) = totals(ifindex) else { return };
     match at::<[u8; 2]>(ctx, 12) {
         Some(IPV4) => ipv4::<FROM_POD>(ctx, totals, ifindex, len, segments),
         Some(IPV6) => ipv6::<FROM_POD>(ctx, totals, ifindex, len, segments),
         _ => totals.other.add(direction::<FROM_POD>(), len, segments),
     }
+}
+
+/// What passed an interface on this CPU.
+#[inline(always)]
+fn totals(ifindex: u32) -> Option<&'static mut PacketTotals> {
+    places(ifindex).find_map(|place| {
+        // SAFETY: the element is this CPU's own; packets of one CPU do not nest within a program.
+        let slot = unsafe { &mut *PACKETS.get_ptr_mut(place)? };
+        (slot.ifindex == ifindex).then_some(&mut slot.totals)
+    })
 }
 
 #[inline(always)]

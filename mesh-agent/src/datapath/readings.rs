@@ -1,5 +1,7 @@
 //! The maps that only the programs write: totals, summed over all CPUs.
 
+mod interfaces;
+
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap};
 use mesh_common::{
     abi::map,
@@ -8,6 +10,7 @@ use mesh_common::{
     packet::{PacketTotals, UdpKey, UdpTraffic},
 };
 
+use self::interfaces::Interfaces;
 use super::{
     pins::Pins,
     tables::{TableError, open},
@@ -18,7 +21,7 @@ use crate::sys::raw::{Data, Raw};
 pub struct Readings {
     counters: PerCpuArray<MapData, u64>,
     traffic: Sums<TrafficKey, Traffic>,
-    packets: Sums<u32, PacketTotals>,
+    packets: Interfaces,
     udp: Sums<UdpKey, UdpTraffic>,
 }
 
@@ -36,7 +39,7 @@ impl Readings {
         Ok(Self {
             counters: PerCpuArray::try_from(counters).map_err(failed)?,
             traffic: Sums::open(pins, map::TRAFFIC)?,
-            packets: Sums::open(pins, map::PACKETS)?,
+            packets: Interfaces::open(pins)?,
             udp: Sums::open(pins, map::UDP_TRAFFIC)?,
         })
     }
@@ -70,7 +73,7 @@ impl Readings {
     /// # Errors
     /// The kernel's.
     pub fn packets(&self) -> Result<Vec<(u32, PacketTotals)>, TableError> {
-        self.packets.all(PacketTotals::plus)
+        self.packets.all()
     }
 
     /// UDP flows at the pods' interfaces.
@@ -86,7 +89,7 @@ impl Readings {
     /// # Errors
     /// The kernel's; the map may be full.
     pub fn add_interface(&mut self, ifindex: u32) -> Result<(), TableError> {
-        self.packets.insert_zero(ifindex)
+        self.packets.add(ifindex)
     }
 
     /// Forgets an interface.
@@ -134,19 +137,6 @@ impl<K: Data, V: Data + Default> Sums<K, V> {
             Err(source) => Some(Err(self.failed(source))),
         };
         self.map.iter().filter_map(sum).collect()
-    }
-
-    fn insert_zero(&mut self, key: K) -> Result<(), TableError> {
-        const NO_EXIST: u64 = 1;
-        let cpus = aya::util::nr_cpus().map_err(|(_, error)| self.failed(MapError::IoError(error)))?;
-        let zeros = aya::maps::PerCpuValues::try_from(vec![Raw(V::default()); cpus]);
-        let zeros = zeros.map_err(|error| self.failed(MapError::IoError(error)))?;
-        match self.map.insert(Raw(key), zeros, NO_EXIST) {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
-                Ok(())
-            }
-            done => done.map_err(|source| self.failed(source)),
-        }
     }
 
     fn remove(&mut self, key: K) -> Result<(), TableError> {
