@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn five_hundred_pods_find_a_place_whatever_came_and_went_before() {
-        let mut owners = vec![0; PLACES as usize];
+        let mut owners = [0; PLACES as usize];
         let mut not_first = 0;
         // Each pod makes two interfaces, of which the host keeps one; some pods stay while thousands go.
         let interfaces = (0..500).map(|pod| 7 + 2 * pod + pod / 50 * 77_777);
