@@ -3,7 +3,7 @@
 //! What comes out depends on the objects alone, never on the order they came in: a Service may be seen
 //! before its slices, a slice before the pods it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_common::addr::Addr;
@@ -15,6 +15,7 @@ mod candidates;
 mod change;
 mod choice;
 mod event;
+mod frontends;
 mod labels;
 mod pair;
 mod pods;
@@ -25,6 +26,7 @@ mod slices;
 mod tests;
 
 pub use event::{Dirty, Event};
+pub use frontends::{Dialled, DialledPort};
 
 /// The objects of a cluster, seen from one node.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,10 @@ pub struct Cluster {
     node: String,
     unbound_is_local: bool,
     zone: Option<String>,
+    /// Where this node has node ports.
+    node_addresses: BTreeSet<Addr>,
+    /// The addresses in the host's network namespace, but for those of IPVS.
+    host_addresses: BTreeSet<Addr>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
     pods: pods::Pods,
     services: services::Services,

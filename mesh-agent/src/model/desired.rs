@@ -58,6 +58,19 @@ pub struct PortKey {
     pub protocol: Protocol,
     /// Family.
     pub family: Family,
+    /// Where clients dial it.
+    pub traffic: Traffic,
+}
+
+/// Where a Service is dialled, as far as it makes a difference: `internalTrafficPolicy: Local` narrows the
+/// endpoints of cluster IPs and of nothing else.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Traffic {
+    /// At cluster IPs, and everywhere else where that makes no difference.
+    #[default]
+    Internal,
+    /// At external IPs, load balancers and node ports, where cluster IPs lead elsewhere.
+    External,
 }
 
 /// What the kernel should know of one Service: its ports.
@@ -68,7 +81,7 @@ pub type ServicePorts = BTreeMap<PortKey, ServicePort>;
 pub struct ServicePort {
     /// Name of the port, empty where the Service gives none.
     pub port_name: String,
-    /// Addresses that clients dial (cluster IPs, external IPs ...). All of the key's protocol and family;
+    /// Addresses that clients dial (cluster IPs, external IPs, node ports ...). All of the key's protocol and family;
     /// the port may differ from the key's (node ports).
     pub frontends: BTreeSet<Frontend>,
     /// How a backend is chosen.

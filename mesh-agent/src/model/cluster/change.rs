@@ -36,6 +36,21 @@ impl Cluster {
         }
     }
 
+    /// Takes in the addresses in the host's network namespace, where listeners of its own may be, and says what it
+    /// may have touched.
+    pub fn set_host_addresses(&mut self, addresses: BTreeSet<Addr>) -> Dirty {
+        let changed: BTreeSet<Addr> = self
+            .host_addresses
+            .symmetric_difference(&addresses)
+            .copied()
+            .collect();
+        self.host_addresses = addresses;
+        Dirty {
+            services: self.services.dialled_at(&changed).cloned().collect(),
+            pods: BTreeSet::new(),
+        }
+    }
+
     fn doubt(&mut self, reference: ObjectRef, object: Option<&Object>) {
         match object.map(Object::doubtful).unwrap_or_default() {
             none if none.is_empty() => drop(self.doubts.remove(&reference)),
@@ -61,20 +76,24 @@ impl Cluster {
         }
     }
 
-    /// Of a node only the zone matters, of the nodes only our own.
+    /// Of the nodes only our own matters: its zone to Services with hints, its addresses to those with node ports.
     fn set_node(&mut self, name: &str, node: Option<Arc<Node>>) -> Dirty {
+        let mut dirty = Dirty::default();
         if name != self.node {
-            return Dirty::default();
+            return dirty;
         }
-        let zone = node.and_then(|node| node.zone.clone());
-        if self.zone == zone {
-            return Dirty::default();
+        let (zone, addresses) = node.map_or_else(Default::default, |node| {
+            (node.zone.clone(), node.addresses.clone())
+        });
+        if self.zone != zone {
+            self.zone = zone;
+            dirty.services.extend(self.slices.services_with_zones().cloned());
         }
-        self.zone = zone;
-        Dirty {
-            services: self.slices.services().cloned().collect(),
-            pods: BTreeSet::new(),
+        if self.node_addresses != addresses {
+            self.node_addresses = addresses;
+            dirty.services.extend(self.services.with_node_ports().cloned());
         }
+        dirty
     }
 
     fn set_service(&mut self, name: &ObjectName, service: Option<Arc<Service>>) -> Dirty {

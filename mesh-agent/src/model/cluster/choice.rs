@@ -32,23 +32,19 @@ pub(super) struct Viewpoint<'a> {
     pub(super) zone: Option<&'a str>,
     /// Whether the Service wants to stay on the node.
     pub(super) local_only: bool,
-    /// Whether the Service calls endpoints ready that are about to end.
-    pub(super) publish_not_ready: bool,
 }
 
-/// The endpoints to use, as kube-proxy has it: the ready ones; while there are none, those that still
-/// serve although they are about to end. Of ready ones those meant for this node or zone.
+/// The endpoints to use, as kube-proxy has it (`CategorizeEndpoints`, 1.33): the ready ones; while there are
+/// none, those that still serve although they are about to end. Of ready ones those meant for this node or zone.
 pub(super) fn choose<'a>(mut candidates: Vec<Candidate<'a>>, view: Viewpoint<'_>) -> Vec<Candidate<'a>> {
     if view.local_only {
         candidates.retain(|it| it.local);
     }
-    let ready =
-        |it: &Candidate<'_>| it.conditions.ready && (view.publish_not_ready || !it.conditions.terminating);
-    if !candidates.iter().any(ready) {
+    if !candidates.iter().any(|it| it.conditions.ready) {
         candidates.retain(|it| it.conditions.serving && it.conditions.terminating);
         return candidates;
     }
-    candidates.retain(ready);
+    candidates.retain(|it| it.conditions.ready);
     if !view.local_only {
         keep_hinted(&mut candidates, view);
     }

@@ -2,7 +2,7 @@
 
 use super::{Cluster, Event};
 use crate::model::desired::{ObjectName, PodKey};
-use crate::model::object::Object;
+use crate::model::object::{Object, ObjectRef};
 
 impl Cluster {
     /// The labels of a pod, in order; none where there is no such pod.
@@ -18,17 +18,15 @@ impl Cluster {
             .flat_map(|service| service.labels.iter())
     }
 
-    /// Whether an event changes what an object that is there already is called.
+    /// Whether an event may change what `meshctl` says of an object besides its ids: labels, and what is dialled.
     #[must_use]
     pub fn relabels(&self, event: &Event) -> bool {
         match event {
             Event::Upsert(Object::Pod(new)) => self
                 .pod(&new.key)
                 .is_some_and(|old| old.labels != new.labels || old.workload != new.workload),
-            Event::Upsert(Object::Service(new)) => {
-                let old = self.services.get(&new.name);
-                old.is_some_and(|old| old.labels != new.labels)
-            }
+            Event::Upsert(Object::Service(new)) => self.services.get(&new.name) != Some(new.as_ref()),
+            Event::Delete(ObjectRef::Service(name)) => self.services.get(name).is_some(),
             Event::Upsert(_) | Event::Delete(_) => false,
         }
     }

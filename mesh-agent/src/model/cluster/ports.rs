@@ -7,53 +7,45 @@ use mesh_common::service::Frontend;
 
 use super::Cluster;
 use super::choice::{Candidate, Viewpoint, choose};
-use crate::model::desired::{Endpoint, Family, PodKey, PortKey, ServicePort, ServicePorts};
-use crate::model::object::{Service, service};
+use crate::model::desired::{Endpoint, Family, PodKey, PortKey, ServicePort, ServicePorts, Traffic};
+use crate::model::object::Service;
 
 impl Cluster {
     /// All ports of a Service, in each family that it has an address of.
     pub(super) fn ports(&self, service: &Service) -> ServicePorts {
         let mut ports = ServicePorts::new();
-        let families: BTreeSet<Family> = service.addresses.iter().map(Family::of).collect();
-        if families.is_empty() {
-            return ports;
-        }
         for port in &service.ports {
+            let mut frontends: BTreeMap<PortKey, BTreeSet<Frontend>> = BTreeMap::new();
+            let ours = self.frontends(service, port).filter(|it| it.untouched.is_none());
+            for dialled in ours {
+                let key = dialled.key(service, port);
+                frontends.entry(key).or_default().insert(dialled.frontend);
+            }
+            if frontends.is_empty() {
+                continue;
+            }
             let candidates = self.candidates(service, port);
-            for &family in &families {
-                let mine = candidates.iter().filter(|it| Family::of(&it.addr) == family);
-                let key = PortKey {
-                    port: port.port,
-                    protocol: port.protocol,
-                    family,
+            for (key, frontends) in frontends {
+                let mine = candidates.iter().filter(|it| Family::of(&it.addr) == key.family);
+                let chosen = choose(mine.cloned().collect(), self.viewpoint(service, key.traffic));
+                let port = ServicePort {
+                    port_name: port.name.clone(),
+                    frontends,
+                    algorithm: service.algorithm.value().unwrap_or_default(),
+                    affinity_seconds: service.affinity_seconds,
+                    endpoints: self.collapse(&chosen),
                 };
-                ports.insert(key, self.port(service, port, family, mine.cloned().collect()));
+                ports.insert(key, port);
             }
         }
         ports
     }
 
-    fn port(
-        &self,
-        service: &Service,
-        port: &service::ServicePort,
-        family: Family,
-        candidates: Vec<Candidate<'_>>,
-    ) -> ServicePort {
-        let addresses = service.addresses.iter().filter(|it| Family::of(it) == family);
-        let frontend = |addr: &Addr| Frontend::new(*addr, Port::new(port.port), port.protocol);
-        let view = Viewpoint {
+    fn viewpoint(&self, service: &Service, traffic: Traffic) -> Viewpoint<'_> {
+        Viewpoint {
             node: &self.node,
             zone: self.zone.as_deref(),
-            local_only: service.local_only,
-            publish_not_ready: service.publish_not_ready,
-        };
-        ServicePort {
-            port_name: port.name.clone(),
-            frontends: addresses.map(frontend).collect(),
-            algorithm: service.algorithm.value().unwrap_or_default(),
-            affinity_seconds: service.affinity_seconds,
-            endpoints: self.collapse(&choose(candidates, view)),
+            local_only: service.local_only && traffic == Traffic::Internal,
         }
     }
 

@@ -1,7 +1,9 @@
 //! The Services of the cluster, and which of them look for which pods.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+use mesh_common::addr::Addr;
 
 use super::pair::{Pair, rarest};
 use crate::model::desired::ObjectName;
@@ -34,6 +36,24 @@ impl Services {
         services.filter(|service| service.selects(&pod.labels))
     }
 
+    /// The Services that are dialled at nodes.
+    pub(super) fn with_node_ports(&self) -> impl Iterator<Item = &ObjectName> {
+        let at_nodes = |service: &Service| service.ports.iter().any(|port| port.node_port.is_some());
+        self.all
+            .values()
+            .filter(move |it| at_nodes(it))
+            .map(|it| &it.name)
+    }
+
+    /// The Services that are dialled at one of these addresses.
+    pub(super) fn dialled_at(&self, addresses: &BTreeSet<Addr>) -> impl Iterator<Item = &ObjectName> {
+        let concerned = |service: &Service| service.addresses.keys().any(|addr| addresses.contains(addr));
+        self.all
+            .values()
+            .filter(move |it| concerned(it))
+            .map(|it| &it.name)
+    }
+
     /// Puts a Service in the place of the one of that name, or removes it.
     pub(super) fn replace(&mut self, name: &ObjectName, service: Option<Arc<Service>>) {
         self.all.remove(name);
@@ -48,7 +68,7 @@ impl Services {
     }
 
     fn index(&mut self, name: &Arc<ObjectName>, service: &Service) {
-        if service.addresses.is_empty() {
+        if service.addresses.is_empty() && service.untouched.is_empty() {
             return;
         }
         if let Some(pair) = rarest(&name.namespace, &service.selector, &self.by_label) {

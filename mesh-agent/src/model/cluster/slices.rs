@@ -8,6 +8,7 @@ use mesh_common::addr::Addr;
 use crate::model::desired::ObjectName;
 use crate::model::groups::Groups;
 use crate::model::object::EndpointSlice;
+use crate::model::object::endpoint_slice::SliceEndpoint;
 
 /// All slices that belong to a Service.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +34,14 @@ impl Slices {
         self.by_service.get(service).filter_map(|name| self.get(name))
     }
 
-    /// The Services that have slices.
-    pub(super) fn services(&self) -> impl Iterator<Item = &ObjectName> {
-        self.all.values().filter_map(|slice| slice.service.as_ref())
+    /// The Services with an endpoint that is meant for a zone.
+    pub(super) fn services_with_zones(&self) -> impl Iterator<Item = &ObjectName> {
+        let zoned = |it: &SliceEndpoint| it.hints.as_ref().is_some_and(|hints| !hints.zones.is_empty());
+        let slices = self
+            .all
+            .values()
+            .filter(move |slice| slice.endpoints.iter().any(zoned));
+        slices.filter_map(|slice| slice.service.as_ref())
     }
 
     /// The Services with an endpoint of that address.

@@ -10,12 +10,13 @@ use mesh_common::service::Algorithm;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::desired::{Family, PortKey, ServicePort};
+use crate::model::desired::{Family, PortKey, ServicePort, Traffic};
 use crate::model::object::{EndpointSlice, Node, Object, Service};
 
 mod derived;
 mod dirty;
 mod endpoints;
+mod frontends;
 mod order;
 mod recorded;
 mod scale;
@@ -148,6 +149,7 @@ fn port(cluster: &Cluster, port: u16, family: Family) -> ServicePort {
         port,
         protocol: mesh_common::addr::Protocol::Tcp,
         family,
+        traffic: Traffic::Internal,
     };
     cluster.service(&web()).unwrap()[&key].clone()
 }

@@ -7,7 +7,7 @@ use mesh_common::service::Frontend;
 use thiserror::Error;
 
 use super::capacity::{Grouped, Table};
-use crate::model::desired::{Family, ObjectName, PodKey, PortKey};
+use crate::model::desired::{Family, ObjectName, PodKey, PortKey, Traffic};
 
 /// Something desired that the kernel tables do not hold. Only this is left out; everything else goes on.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -128,10 +128,14 @@ fn next_step(table: Table, resting: bool) -> String {
 
 fn port_text(f: &mut fmt::Formatter<'_>, key: PortKey) -> fmt::Result {
     write!(f, "port {}/{}", key.port, key.protocol.name())?;
-    match key.family {
-        Family::V4 => Ok(()),
-        Family::V6 => f.write_str(" (IPv6)"),
-    }
+    f.write_str(match key.family {
+        Family::V4 => "",
+        Family::V6 => " (IPv6)",
+    })?;
+    f.write_str(match key.traffic {
+        Traffic::Internal => "",
+        Traffic::External => " (external traffic)",
+    })
 }
 
 /// What a client dials.
@@ -150,6 +154,7 @@ mod tests {
         port: 80,
         protocol: Protocol::Tcp,
         family: Family::V4,
+        traffic: Traffic::Internal,
     };
 
     fn refusal(part: Part, reason: Reason, keeps: bool) -> String {

@@ -124,12 +124,17 @@ fn convert(slice: api::EndpointSlice) -> Result<EndpointSlice, Misfit> {
     })
 }
 
-/// A port without a number stands for all ports, which no Service can map to.
+/// A port without a number (or of number 0, which kube-proxy reads the same) stands for all ports, which no
+/// Service can map to. One without a name has the empty one, as the API server would write it.
 fn ports(ports: Vec<api::EndpointPort>) -> Result<Vec<SlicePort>, Misfit> {
     let mut taken = Vec::with_capacity(ports.len());
     for (index, port) in ports.into_iter().enumerate() {
         let protocol = field::protocol(port.protocol.as_deref()).at(|| format!("ports[{index}].protocol"))?;
-        let number = port.port.map(field::port).transpose();
+        let number = port
+            .port
+            .filter(|&number| number != 0)
+            .map(field::port)
+            .transpose();
         let number = number.at(|| format!("ports[{index}].port"))?;
         if let (Some(protocol), Some(port_number)) = (protocol, number) {
             taken.push(SlicePort {
@@ -197,10 +202,9 @@ fn hints(hints: api::EndpointHints) -> Option<Hints> {
 
 /// Absent is good news: an endpoint whose state is not known is used.
 fn conditions(conditions: &api::EndpointConditions) -> Conditions {
-    let ready = conditions.ready.unwrap_or(true);
     Conditions {
-        ready,
-        serving: conditions.serving.unwrap_or(ready),
+        ready: conditions.ready.unwrap_or(true),
+        serving: conditions.serving.unwrap_or(true),
         terminating: conditions.terminating.unwrap_or(false),
     }
 }

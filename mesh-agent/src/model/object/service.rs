@@ -1,6 +1,6 @@
 //! Services: what clients dial, and how an endpoint is chosen.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -10,10 +10,14 @@ use mesh_common::service::Algorithm;
 
 use super::invalid::{At, Fault, Misfit};
 use super::{Invalid, Labels, ObjectRef, Setting, field, setting};
-use crate::model::desired::ObjectName;
+use crate::model::desired::{Family, ObjectName};
 
+mod dialled;
 #[cfg(test)]
 mod tests;
+
+use dialled::{Dialled, cluster_ips};
+pub use dialled::{FrontendType, Untouched};
 
 /// Time-out of `ClientIP` affinity where the Service gives none: three hours, as Kubernetes has it.
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
@@ -28,8 +32,10 @@ pub struct Service {
     pub name: ObjectName,
     /// Its own labels, in order.
     pub labels: Labels,
-    /// The addresses clients dial; none of a headless Service or an `ExternalName`.
-    pub addresses: BTreeSet<Addr>,
+    /// The addresses clients dial on the Service's ports; none of a headless Service or an `ExternalName`.
+    pub addresses: BTreeMap<Addr, FrontendType>,
+    /// Addresses of load balancers that are left to the host, each with the reason.
+    pub untouched: BTreeMap<Addr, Untouched>,
     /// Whether it should have a cluster IP and has no address at all.
     pub unallocated: bool,
     /// Its TCP and UDP ports.
@@ -40,7 +46,7 @@ pub struct Service {
     pub affinity_seconds: u32,
     /// How a backend is chosen.
     pub algorithm: Setting<Algorithm>,
-    /// Whether only endpoints on the client's node serve (`internalTrafficPolicy: Local`).
+    /// Whether who dials a cluster IP gets endpoints on the client's node only (`internalTrafficPolicy: Local`).
     pub local_only: bool,
     /// Whether endpoints serve before they are ready and while they end.
     pub publish_not_ready: bool,
@@ -57,6 +63,10 @@ pub struct ServicePort {
     pub port: u16,
     /// The port of the pods behind it.
     pub target: TargetPort,
+    /// Its number at the addresses of nodes, where it has one.
+    pub node_port: Option<u16>,
+    /// The protocol that is spoken over it (`http`, `kubernetes.io/h2c` ...), where the Service says so.
+    pub app_protocol: Option<String>,
 }
 
 /// The port of a pod.
@@ -73,6 +83,15 @@ impl Service {
     #[must_use]
     pub fn reference(&self) -> ObjectRef {
         ObjectRef::Service(self.name.clone())
+    }
+
+    /// Whether clients dial it over a family.
+    #[must_use]
+    pub fn serves(&self, family: Family) -> bool {
+        self.addresses
+            .keys()
+            .chain(self.untouched.keys())
+            .any(|addr| Family::of(addr) == family)
     }
 
     /// Whether its selector takes a pod with these labels.
@@ -115,16 +134,17 @@ fn convert(service: api::Service) -> Result<Service, Misfit> {
 
     let external_name = external_name(&spec)?;
     let headless = cluster_ips(&spec).any(|(_, ip)| ip == "None");
-    let addresses = if external_name || headless {
-        BTreeSet::new()
+    let Dialled { addresses, untouched } = if external_name || headless {
+        Dialled::default()
     } else {
-        addresses(&spec, service.status.as_ref())?
+        Dialled::of(&spec, service.status.as_ref())?
     };
     Ok(Service {
         name,
         labels: metadata.labels.unwrap_or_default().into(),
         unallocated: addresses.is_empty() && !external_name && !headless,
         addresses,
+        untouched,
         ports: ports(spec.ports.as_deref().unwrap_or_default())?,
         affinity_seconds: affinity_seconds(&spec)?,
         algorithm: setting::load_balancing(&metadata.annotations.unwrap_or_default()),
@@ -154,38 +174,6 @@ fn local_only(spec: &api::ServiceSpec) -> Result<bool, Misfit> {
     field::one_of(policy, &policies, "Cluster, Local").at(|| "spec.internalTrafficPolicy")
 }
 
-/// `clusterIPs`, else `clusterIP`, each with its path.
-fn cluster_ips(spec: &api::ServiceSpec) -> impl Iterator<Item = (String, &str)> {
-    let many = spec.cluster_ips.iter().flatten().enumerate();
-    let many = many.map(|(index, ip)| (format!("spec.clusterIPs[{index}]"), ip.as_str()));
-    let one = spec
-        .cluster_ip
-        .iter()
-        .filter(|_| spec.cluster_ips.as_ref().is_none_or(Vec::is_empty));
-    let one = one.map(|ip| ("spec.clusterIP".to_owned(), ip.as_str()));
-    many.chain(one).filter(|(_, ip)| !ip.is_empty())
-}
-
-/// Everything clients dial from within the cluster.
-fn addresses(spec: &api::ServiceSpec, status: Option<&api::ServiceStatus>) -> Result<BTreeSet<Addr>, Misfit> {
-    let external_ips = spec.external_ips.iter().flatten().enumerate();
-    let external_ips = external_ips.map(|(index, ip)| (format!("spec.externalIPs[{index}]"), ip.as_str()));
-    let ingress = status
-        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
-        .unwrap_or_default();
-    // A load balancer of mode Proxy wants to see the traffic itself.
-    let balancers = ingress.iter().enumerate().filter_map(|(index, ingress)| {
-        let direct = ingress.ip_mode.as_deref() != Some("Proxy");
-        let ip = ingress.ip.as_deref().filter(|ip| direct && !ip.is_empty())?;
-        Some((format!("status.loadBalancer.ingress[{index}].ip"), ip))
-    });
-    cluster_ips(spec)
-        .chain(external_ips)
-        .chain(balancers)
-        .map(|(path, ip)| field::address(ip).at(|| path))
-        .collect()
-}
-
 fn ports(ports: &[api::ServicePort]) -> Result<Vec<ServicePort>, Misfit> {
     let mut taken: Vec<ServicePort> = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
@@ -208,11 +196,14 @@ fn ports(ports: &[api::ServicePort]) -> Result<Vec<ServicePort>, Misfit> {
         if !name.is_empty() && taken.iter().any(|it| it.name == name) {
             return Err(Fault::NameTwice(name)).at(path("name"));
         }
+        let node_port = port.node_port.filter(|&number| number != 0);
         taken.push(ServicePort {
             name,
             protocol,
             port: number,
             target,
+            node_port: node_port.map(field::port).transpose().at(path("nodePort"))?,
+            app_protocol: port.app_protocol.clone().filter(|name| !name.is_empty()),
         });
     }
     Ok(taken)

@@ -6,7 +6,6 @@ const VIEW: Viewpoint<'_> = Viewpoint {
     node: "here",
     zone: Some("a"),
     local_only: false,
-    publish_not_ready: false,
 };
 
 const READY: Conditions = conditions(true, true, false);
@@ -51,10 +50,10 @@ fn readiness_decides_and_the_dying_serve_when_nobody_else_does() {
         (vec![UNREADY], vec![]),
         // Unready, serving and not ending: Kubernetes does not produce it, and nobody asked for it.
         (vec![conditions(false, true, false)], vec![]),
-        // Ready and ending: only where a Service wants it so.
-        (vec![conditions(true, true, true), READY], vec![1]),
-        (vec![conditions(true, true, true)], vec![0]),
-        (vec![conditions(true, false, true)], vec![]),
+        // Ready and ending: where a Service publishes what is not ready, and in slices made by hand.
+        (vec![conditions(true, true, true), READY], vec![0, 1]),
+        (vec![conditions(true, false, true)], vec![0]),
+        (vec![conditions(true, false, false), DRAINING], vec![0]),
     ] {
         let candidates = (0..)
             .zip(&states)
@@ -62,16 +61,6 @@ fn readiness_decides_and_the_dying_serve_when_nobody_else_does() {
             .collect();
         assert_eq!(chosen(candidates, VIEW), expected, "{states:?}");
     }
-}
-
-#[test]
-fn a_service_may_want_what_is_not_ready() {
-    let view = Viewpoint {
-        publish_not_ready: true,
-        ..VIEW
-    };
-    let ending = candidate(1, conditions(true, false, true));
-    assert_eq!(chosen(vec![candidate(0, READY), ending], view), [0, 1]);
 }
 
 #[test]
@@ -93,52 +82,138 @@ fn local_means_this_node_or_nothing() {
     assert_eq!(chosen(vec![candidate(0, READY)], view), [0_u8; 0]);
 }
 
+/// What an endpoint says of itself: its conditions, and the zones and nodes it is meant for.
+type Said = (Conditions, &'static [&'static str], &'static [&'static str]);
+
+fn hinted(said: &[Said], view: Viewpoint<'_>) -> Vec<u8> {
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let hints: Vec<_> = said.iter().map(|it| (owned(it.1), owned(it.2))).collect();
+    let candidates = (0..)
+        .zip(said)
+        .zip(&hints)
+        .map(|((at, it), (zones, nodes))| Candidate {
+            zones,
+            nodes,
+            ..candidate(at, it.0)
+        });
+    chosen(candidates.collect(), view)
+}
+
 #[test]
-fn hints_for_the_zone_hold_when_everybody_has_one_and_somebody_is_left() {
-    let (a, b, both) = (
-        ["a".to_owned()],
-        ["b".to_owned()],
-        ["a".to_owned(), "b".to_owned()],
-    );
-    let hinted = |last, zones| Candidate {
-        zones,
-        ..candidate(last, READY)
-    };
-    let cases = |view| {
-        [
-            chosen(vec![hinted(0, &a), hinted(1, &b), hinted(2, &both)], view),
-            chosen(vec![hinted(0, &a), hinted(1, &b), candidate(2, READY)], view),
-            chosen(vec![hinted(0, &b), hinted(1, &b)], view),
-            // An endpoint that is not used has no say.
-            chosen(vec![hinted(0, &a), hinted(1, &b), candidate(2, UNREADY)], view),
-        ]
-    };
-    assert_eq!(cases(VIEW), [vec![0, 2], vec![0, 1, 2], vec![0, 1], vec![0]]);
+fn hints_are_followed_as_kube_proxy_does() {
+    let none: &[&str] = &[];
+    let (a, b) = (&["a"][..], &["b"][..]);
+    let (here, there) = (&["here"][..], &["there"][..]);
+    for (why, endpoints, expected) in [
+        (
+            "nobody has a hint",
+            vec![(READY, none, none), (READY, none, none)],
+            vec![0, 1],
+        ),
+        (
+            "each for a zone",
+            vec![(READY, a, none), (READY, b, none)],
+            vec![0],
+        ),
+        (
+            "for several zones",
+            vec![(READY, b, none), (READY, &["b", "a"], none)],
+            vec![1],
+        ),
+        (
+            "one without a hint",
+            vec![(READY, a, none), (READY, b, none), (READY, none, none)],
+            vec![0, 1, 2],
+        ),
+        (
+            "none for our zone",
+            vec![(READY, b, none), (READY, b, none)],
+            vec![0, 1],
+        ),
+        (
+            "who is not ready has no say",
+            vec![(READY, a, none), (READY, b, none), (UNREADY, none, none)],
+            vec![0],
+        ),
+        (
+            "ours is not ready",
+            vec![(UNREADY, a, none), (READY, b, none)],
+            vec![1],
+        ),
+        (
+            "ours is ending",
+            vec![(DRAINING, a, none), (READY, b, none)],
+            vec![1],
+        ),
+        (
+            "all are ending",
+            vec![(DRAINING, a, none), (DRAINING, b, none)],
+            vec![0, 1],
+        ),
+        (
+            "each for a node",
+            vec![(READY, none, here), (READY, none, there)],
+            vec![0],
+        ),
+        (
+            "one for no node",
+            vec![(READY, none, here), (READY, none, none)],
+            vec![0, 1],
+        ),
+        (
+            "none for our node",
+            vec![(READY, none, there), (READY, none, there)],
+            vec![0, 1],
+        ),
+        (
+            "the node before the zone",
+            vec![(READY, a, here), (READY, a, there)],
+            vec![0],
+        ),
+        (
+            "else the zone",
+            vec![(READY, a, there), (READY, b, there)],
+            vec![0],
+        ),
+        (
+            "one for no node, else the zone",
+            vec![(READY, a, here), (READY, b, none)],
+            vec![0],
+        ),
+        (
+            "our node is in no zone of theirs",
+            vec![(READY, b, here), (READY, b, there)],
+            vec![0],
+        ),
+    ] {
+        assert_eq!(hinted(&endpoints, VIEW), expected, "{why}");
+    }
+}
+
+#[test]
+fn a_node_without_a_zone_follows_hints_for_nodes_only() {
     let nowhere = Viewpoint { zone: None, ..VIEW };
-    assert_eq!(
-        cases(nowhere),
-        [vec![0, 1, 2], vec![0, 1, 2], vec![0, 1], vec![0, 1]]
-    );
+    let zones: [Said; 2] = [(READY, &["a"], &[]), (READY, &["b"], &[])];
+    assert_eq!(hinted(&zones, nowhere), [0, 1]);
+    let nodes: [Said; 2] = [(READY, &["a"], &["there"]), (READY, &["b"], &["here"])];
+    assert_eq!(hinted(&nodes, nowhere), [1]);
+}
+
+#[test]
+fn local_traffic_ignores_hints() {
     let local = Viewpoint {
         local_only: true,
         ..VIEW
     };
-    let here = Candidate {
+    let (a, b) = (["a".to_owned()], ["b".to_owned()]);
+    let here = |last, zones| Candidate {
         local: true,
-        ..hinted(0, &b)
-    };
-    assert_eq!(chosen(vec![here, hinted(1, &a)], local), [0]);
-}
-
-#[test]
-fn hints_for_the_node_go_before_those_for_the_zone() {
-    let (here, there, a) = (["here".to_owned()], ["there".to_owned()], ["a".to_owned()]);
-    let hinted = |last, nodes| Candidate {
-        nodes,
-        zones: &a,
+        zones,
         ..candidate(last, READY)
     };
-    assert_eq!(chosen(vec![hinted(0, &here), hinted(1, &there)], VIEW), [0]);
-    assert_eq!(chosen(vec![hinted(0, &there), hinted(1, &there)], VIEW), [0, 1]);
-    assert_eq!(chosen(vec![hinted(0, &here), hinted(1, &[])], VIEW), [0, 1]);
+    let there = Candidate {
+        zones: &a,
+        ..candidate(2, READY)
+    };
+    assert_eq!(chosen(vec![here(0, &b), here(1, &a), there], local), [0, 1]);
 }

@@ -9,7 +9,7 @@ use mesh_common::service::{Algorithm, Frontend};
 
 use super::kernel::Kernel;
 use crate::model::desired::{
-    Endpoint, Family, ObjectName, PodKey, PortKey, ServicePort, ServicePorts, Workload,
+    Endpoint, Family, ObjectName, PodKey, PortKey, ServicePort, ServicePorts, Traffic, Workload,
 };
 use crate::model::ledger::{Capacity, Ledger, Plan, diff};
 
@@ -27,6 +27,7 @@ pub const TCP: PortKey = PortKey {
     port: 80,
     protocol: Protocol::Tcp,
     family: Family::V4,
+    traffic: Traffic::Internal,
 };
 pub const UDP: PortKey = PortKey {
     protocol: Protocol::Udp,

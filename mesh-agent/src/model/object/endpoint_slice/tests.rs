@@ -54,6 +54,7 @@ fn ports_without_a_number_or_of_other_protocols_are_left_out() {
         { "port": 8080 },
         { "name": "dns", "port": 53, "protocol": "UDP" },
         { "name": "all" },
+        { "name": "zero", "port": 0 },
         { "name": "assoc", "port": 5, "protocol": "SCTP" },
     ]);
     let slice = with("IPv4", json!([]), ports).unwrap();
@@ -73,7 +74,12 @@ fn what_is_not_said_of_an_endpoint_is_good() {
     for (conditions, (ready, serving, terminating)) in [
         (Value::Null, (true, true, false)),
         (json!({}), (true, true, false)),
-        (json!({ "ready": false }), (false, false, false)),
+        (json!({ "ready": false }), (false, true, false)),
+        (
+            json!({ "ready": false, "terminating": true }),
+            (false, true, true),
+        ),
+        (json!({ "serving": false }), (true, false, false)),
         (
             json!({ "ready": false, "serving": true, "terminating": true }),
             (false, true, true),

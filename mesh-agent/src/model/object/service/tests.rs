@@ -19,58 +19,158 @@ fn with_spec(spec: Value) -> Result<Service, String> {
 }
 
 fn texts(service: &Service) -> Vec<String> {
-    service.addresses.iter().map(ToString::to_string).collect()
+    let texts = service.addresses.iter();
+    let mut texts: Vec<_> = texts
+        .map(|(addr, kind)| format!("{addr} {}", kind.name()))
+        .collect();
+    texts.extend(
+        service
+            .untouched
+            .iter()
+            .map(|(addr, why)| format!("{addr} untouched: {why}")),
+    );
+    texts.sort();
+    texts
 }
 
 #[test]
-fn clients_dial_cluster_ips_and_external_ips() {
-    for (spec, expected) in [
-        (json!({}), vec![]),
-        (json!({ "clusterIP": "10.96.0.1" }), vec!["10.96.0.1"]),
+fn clients_dial_what_the_service_says() {
+    let balanced = |spec: Value, ingress: Value| {
+        convert(json!({
+            "metadata": { "name": "web" },
+            "spec": spec,
+            "status": { "loadBalancer": { "ingress": ingress } },
+        }))
+    };
+    let v4 = || json!({ "clusterIP": "10.96.0.1" });
+    let v4_and = |more: Value| {
+        let mut spec = v4();
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let dual = |more: Value| v4_and(json!({ "clusterIPs": ["10.96.0.1", "fd00::1"], "more": more }));
+    for (why, spec, ingress, expected) in [
+        ("nothing", json!({}), json!([]), vec![]),
+        ("one", v4(), json!([]), vec!["10.96.0.1 ClusterIP"]),
         (
-            json!({ "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00::1"] }),
-            vec!["10.96.0.1", "fd00::1"],
+            "one in the list",
+            json!({ "clusterIPs": ["10.96.0.1"] }),
+            json!([]),
+            vec!["10.96.0.1 ClusterIP"],
         ),
-        (json!({ "clusterIPs": ["10.96.0.1"] }), vec!["10.96.0.1"]),
         (
-            json!({ "clusterIP": "10.96.0.1", "externalIPs": ["203.0.113.1", "10.96.0.1"] }),
-            vec!["10.96.0.1", "203.0.113.1"],
+            "dual stack",
+            dual(json!(null)),
+            json!([]),
+            vec!["10.96.0.1 ClusterIP", "fd00::1 ClusterIP"],
         ),
         (
+            "an external IP, and one that is the cluster IP",
+            v4_and(json!({ "externalIPs": ["203.0.113.1", "10.96.0.1"] })),
+            json!([]),
+            vec!["10.96.0.1 ClusterIP", "203.0.113.1 ExternalIP"],
+        ),
+        (
+            "an external IP of a family it has no cluster IP of",
+            v4_and(json!({ "externalIPs": ["2001:db8::1"] })),
+            json!([{ "ip": "2001:db8::2" }]),
+            vec!["10.96.0.1 ClusterIP"],
+        ),
+        (
+            "no cluster IP",
             json!({ "clusterIP": "", "externalIPs": ["203.0.113.1"] }),
-            vec!["203.0.113.1"],
+            json!([]),
+            vec!["203.0.113.1 ExternalIP"],
         ),
         (
+            "headless",
             json!({ "clusterIP": "None", "externalIPs": ["203.0.113.1"] }),
+            json!([]),
             vec![],
         ),
-        (json!({ "clusterIP": "None", "clusterIPs": ["None"] }), vec![]),
         (
-            json!({ "type": "ExternalName", "externalName": "example.org", "externalIPs": ["203.0.113.1"] }),
+            "headless, listed",
+            json!({ "clusterIP": "None", "clusterIPs": ["None"] }),
+            json!([]),
             vec![],
+        ),
+        (
+            "ExternalName",
+            json!({ "type": "ExternalName", "externalName": "example.org", "externalIPs": ["203.0.113.1"] }),
+            json!([{ "ip": "203.0.113.2" }]),
+            vec![],
+        ),
+        (
+            "load balancers of all modes, and one with a name only",
+            v4_and(json!({ "type": "LoadBalancer" })),
+            json!([
+                { "ip": "203.0.113.1" },
+                { "ip": "203.0.113.2", "ipMode": "VIP" },
+                { "ip": "203.0.113.3", "ipMode": "Proxy" },
+                { "hostname": "lb.example.org" },
+            ]),
+            vec![
+                "10.96.0.1 ClusterIP",
+                "203.0.113.1 LoadBalancer",
+                "203.0.113.2 LoadBalancer",
+                "203.0.113.3 untouched: ipMode Proxy",
+            ],
+        ),
+        (
+            "a load balancer that filters by client",
+            v4_and(json!({ "loadBalancerSourceRanges": ["192.0.2.0/24"], "externalIPs": ["203.0.113.4"] })),
+            json!([{ "ip": "203.0.113.1" }, { "ip": "203.0.113.3", "ipMode": "Proxy" }]),
+            vec![
+                "10.96.0.1 ClusterIP",
+                "203.0.113.1 untouched: loadBalancerSourceRanges",
+                "203.0.113.3 untouched: ipMode Proxy",
+                "203.0.113.4 ExternalIP",
+            ],
+        ),
+        (
+            "an external IP that a load balancer filters",
+            v4_and(json!({ "loadBalancerSourceRanges": ["192.0.2.0/24"], "externalIPs": ["203.0.113.1"] })),
+            json!([{ "ip": "203.0.113.1" }]),
+            vec![
+                "10.96.0.1 ClusterIP",
+                "203.0.113.1 untouched: loadBalancerSourceRanges",
+            ],
+        ),
+        (
+            "an external IP that a load balancer wants to see",
+            v4_and(json!({ "externalIPs": ["203.0.113.1"], "loadBalancerSourceRanges": [] })),
+            json!([{ "ip": "203.0.113.1", "ipMode": "Proxy" }]),
+            vec!["10.96.0.1 ClusterIP", "203.0.113.1 ExternalIP"],
         ),
     ] {
-        let mut found = texts(&with_spec(spec.clone()).unwrap());
-        found.sort();
-        assert_eq!(found, expected, "{spec}");
+        assert_eq!(texts(&balanced(spec, ingress).unwrap()), expected, "{why}");
     }
 }
 
 #[test]
-fn clients_dial_a_load_balancer_that_does_not_mind() {
-    let service = convert(json!({
-        "metadata": { "name": "web" },
-        "spec": { "clusterIP": "10.96.0.1", "type": "LoadBalancer" },
-        "status": { "loadBalancer": { "ingress": [
-            { "ip": "203.0.113.1" },
-            { "ip": "203.0.113.2", "ipMode": "VIP" },
-            { "ip": "203.0.113.3", "ipMode": "Proxy" },
-            { "hostname": "lb.example.org" },
-        ] } },
-    }));
-    let mut found = texts(&service.unwrap());
-    found.sort();
-    assert_eq!(found, ["10.96.0.1", "203.0.113.1", "203.0.113.2"]);
+fn ports_may_be_at_nodes_and_say_what_is_spoken() {
+    let service = with_spec(
+        json!({ "type": "LoadBalancer", "healthCheckNodePort": 32_000, "ports": [
+        { "name": "a", "port": 80, "nodePort": 30_080, "appProtocol": "kubernetes.io/h2c" },
+        { "name": "b", "port": 81, "nodePort": 0, "appProtocol": "" },
+        { "name": "c", "port": 82 },
+    ] }),
+    );
+    let ports = service.unwrap().ports;
+    let ports: Vec<_> = ports
+        .iter()
+        .map(|it| (it.node_port, it.app_protocol.as_deref()))
+        .collect();
+    assert_eq!(
+        ports,
+        [
+            (Some(30_080), Some("kubernetes.io/h2c")),
+            (None, None),
+            (None, None)
+        ]
+    );
 }
 
 #[test]
@@ -228,6 +328,10 @@ fn mistakes_are_named_with_their_field() {
         (
             json!({ "ports": [{ "name": "a", "port": 80 }, { "name": "a", "port": 81 }] }),
             "spec.ports[1].name: the name \"a\" is there twice",
+        ),
+        (
+            json!({ "ports": [{ "port": 80, "nodePort": 70_000 }] }),
+            "spec.ports[0].nodePort: 70000 is not a port",
         ),
         (
             json!({ "clusterIP": "none" }),
