@@ -1,7 +1,8 @@
-//! The pods of this node: which network namespace is whose.
+//! The pods of this node: which network namespace is whose, and what the host has for itself.
 
 pub mod assign;
 pub mod discover;
+pub mod host;
 pub mod links;
 pub mod look;
 pub mod watch;

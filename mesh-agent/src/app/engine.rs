@@ -8,6 +8,7 @@ use std::{
 
 use mesh_common::{
     abi::ABI_VERSION,
+    addr::Addr,
     config::{Config, flag},
 };
 
@@ -82,6 +83,13 @@ impl Engine {
         if !dirty.pods.is_empty() {
             dirty.pods.extend(self.find_namespaces());
         }
+        self.plan(&dirty);
+    }
+
+    /// Takes in the addresses in the host's network namespace.
+    pub fn set_host_addresses(&mut self, addresses: BTreeSet<Addr>) {
+        let dirty = self.cluster.set_host_addresses(addresses);
+        self.names_version += u64::from(!dirty.is_empty());
         self.plan(&dirty);
     }
 

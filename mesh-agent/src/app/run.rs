@@ -43,7 +43,7 @@ use crate::{
         verify,
     },
     model::{cluster::Cluster, ledger::Capacity},
-    pods::{look::Look, watch::NetnsWatch},
+    pods::{host::HostAddresses, look::Look, watch::NetnsWatch},
     source::manifests::{Batch, ManifestSource},
     sys::privilege,
     telemetry::{events::Events, task::Telemetry},
@@ -95,6 +95,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let admin = serve::listen_admin(&run_dir.admin_socket())?;
     tokio::spawn(axum::serve(admin, admin::router(asks, readiness.clone(), telemetry.clone())).into_future());
 
+    let mut host = HostAddresses::watch().context("reading the addresses of the host")?;
+    engine.set_host_addresses(host.known());
+
     // Everything is known before the first program runs; a previous agent's programs go on meanwhile.
     let first = source
         .next()
@@ -130,6 +133,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 engine.apply(batch.events);
                 look.soon();
             }
+            addresses = host.changed() => engine.set_host_addresses(addresses),
             () = namespaces.changed() => {
                 engine.rescan();
                 look.soon();

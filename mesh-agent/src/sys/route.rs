@@ -65,6 +65,21 @@ pub fn interfaces() -> io::Result<Vec<u32>> {
     Ok(answers.iter().filter_map(index).collect())
 }
 
+/// A socket that does not block and has something to read once an address of the current network namespace came or
+/// went.
+///
+/// # Errors
+/// The kernel's.
+pub fn watch_addresses() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.set_non_blocking(true)?;
+    socket.bind_auto()?;
+    for group in [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
+        socket.add_membership(group)?;
+    }
+    Ok(socket)
+}
+
 fn exchange(requests: Vec<(u16, RouteNetlinkMessage)>) -> io::Result<Vec<Outcome>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
