@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod desired;
+pub mod ending;
 pub(crate) mod groups;
 pub mod ledger;
 pub mod maglev;

@@ -11,6 +11,7 @@ use mesh_common::addr::Addr;
 use crate::model::desired::{ObjectName, PodKey, ServicePorts, Workload};
 use crate::model::object::{Fault, Invalid, Namespace, ObjectRef, Pod};
 
+mod backends;
 mod candidates;
 mod change;
 mod choice;

@@ -15,6 +15,7 @@ use crate::model::object::{EndpointSlice, Node, Object, Service};
 
 mod derived;
 mod dirty;
+mod endings;
 mod endpoints;
 mod frontends;
 mod order;
