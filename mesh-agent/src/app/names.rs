@@ -9,8 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod services;
+
 use super::{engine::Engine, note};
 use crate::model::desired::PodKey;
+
+pub use services::{ServiceName, UntouchedName};
 
 /// File name within the runtime directory.
 const FILE: &str = "names.json";
@@ -25,6 +29,9 @@ pub struct Names {
     pub cgroup: PathBuf,
     /// Service id to service port.
     pub services: BTreeMap<u32, ServiceName>,
+    /// What clients dial and is left to the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub untouched: Vec<UntouchedName>,
     /// Workload id to pod.
     pub workloads: BTreeMap<u32, PodName>,
     /// Sets of labels as `kubectl --show-labels` writes them, each once: the pods of a Deployment have the same.
@@ -35,25 +42,6 @@ pub struct Names {
 
 /// Labels of an object.
 pub type Labels<'a> = BTreeMap<&'a str, &'a str>;
-
-/// A service port.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServiceName {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Port number.
-    pub port: u16,
-    /// Name of the port; empty where it has none.
-    pub port_name: String,
-    /// `TCP` or `UDP`.
-    pub protocol: String,
-    /// Its labels, as an index of [`Names::label_sets`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<u32>,
-}
 
 /// A pod.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -76,18 +64,8 @@ impl Names {
     #[must_use]
     pub fn of(engine: &Engine, node: &str, cgroup: &Path) -> Self {
         let mut sets = LabelSets::default();
-        let services = engine.ledger().services().map(|(id, name, key, port_name)| {
-            let service = ServiceName {
-                labels: sets.add(engine.cluster().service_labels(name)),
-                namespace: name.namespace.to_string(),
-                name: name.name.to_string(),
-                port: key.port,
-                port_name: port_name.to_owned(),
-                protocol: key.protocol.name().to_owned(),
-            };
-            (id, service)
-        });
-        let services = services.collect();
+        let services = services::services(engine, &mut sets);
+        let untouched = services::untouched(engine, &mut sets);
         let workloads = engine.ledger().workloads().map(|(id, pod)| {
             let PodKey { object, .. } = pod;
             let netns = engine.assignment().paths.get(pod).cloned();
@@ -105,6 +83,7 @@ impl Names {
             node: node.to_owned(),
             cgroup: cgroup.to_path_buf(),
             services,
+            untouched,
             workloads: workloads.collect(),
             label_sets: Some(sets.into_list()),
         }

@@ -29,8 +29,14 @@ pub struct Named {
     /// Name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The id.
+    /// The id; 0 for what has none in the kernel.
+    #[serde(skip_serializing_if = "is_none")]
     pub id: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+const fn is_none(id: &u32) -> bool {
+    *id == 0
 }
 
 impl fmt::Display for Named {

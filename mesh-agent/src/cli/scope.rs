@@ -132,7 +132,7 @@ impl Reference {
     /// Whether it means this object.
     pub fn means(&self, object: &Named) -> bool {
         match self {
-            Self::Id(id) => object.id == *id,
+            Self::Id(id) => object.id == *id && *id != 0,
             Self::Object { namespace, name } => {
                 object.namespace.as_ref() == Some(namespace) && object.name.as_ref() == Some(name)
             }

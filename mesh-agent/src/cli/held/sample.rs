@@ -11,7 +11,7 @@ use mesh_common::{
 
 use super::Held;
 use crate::{
-    app::names::{Names, PodName, ServiceName},
+    app::names::{Names, PodName, ServiceName, UntouchedName},
     model::op::Observed,
 };
 
@@ -34,6 +34,27 @@ fn names() -> Names {
         port_name: port_name.into(),
         protocol: "TCP".into(),
         labels: (name == "web").then_some(2),
+        ..ServiceName::default()
+    };
+    let web = ServiceName {
+        app_protocol: "http".into(),
+        types: [("192.0.2.7:80".parse().unwrap(), "LoadBalancer".into())].into(),
+        ..service("web", 80, "http")
+    };
+    let db = ServiceName {
+        local_only: true,
+        ..service("db", 5432, "")
+    };
+    let dns = UntouchedName {
+        service: ServiceName {
+            protocol: "UDP".into(),
+            ..service("dns", 53, "")
+        },
+        frontends: vec![
+            "10.96.0.9:53".parse().unwrap(),
+            "[fd00:96::9]:53".parse().unwrap(),
+        ],
+        why: "address of the host".into(),
     };
     let pod = |name: &str, netns: Option<&str>, labels| PodName {
         namespace: "shop".into(),
@@ -44,7 +65,8 @@ fn names() -> Names {
     Names {
         node: "node-1".into(),
         cgroup: "/sys/fs/cgroup".into(),
-        services: [(1, service("web", 80, "http")), (2, service("db", 5432, ""))].into(),
+        services: [(1, web), (2, db)].into(),
+        untouched: vec![dns],
         workloads: [
             (1, pod("client", Some("/run/netns/client"), None)),
             (2, pod("web-0", None, Some(0))),

@@ -71,19 +71,25 @@ impl Cluster {
     }
 }
 
-impl Dialled {
-    /// Under which key of its Service the kernel knows it.
-    pub(super) fn key(&self, service: &Service, port: &ServicePort) -> PortKey {
-        let apart = service.local_only && self.kind != FrontendType::ClusterIp;
-        PortKey {
-            port: port.port,
-            protocol: port.protocol,
-            family: Family::of(&self.frontend.addr),
-            traffic: if apart {
-                Traffic::External
-            } else {
-                Traffic::Internal
-            },
-        }
+impl DialledPort<'_> {
+    /// Under which key of the Service the kernel knows a frontend.
+    #[must_use]
+    pub fn key(&self, dialled: &Dialled) -> PortKey {
+        key(self.service, self.port, dialled)
+    }
+}
+
+/// Under which key of its Service the kernel knows a frontend.
+pub(super) fn key(service: &Service, port: &ServicePort, dialled: &Dialled) -> PortKey {
+    let apart = service.local_only && dialled.kind != FrontendType::ClusterIp;
+    PortKey {
+        port: port.port,
+        protocol: port.protocol,
+        family: Family::of(&dialled.frontend.addr),
+        traffic: if apart {
+            Traffic::External
+        } else {
+            Traffic::Internal
+        },
     }
 }

@@ -7,6 +7,7 @@ use mesh_common::service::Frontend;
 
 use super::Cluster;
 use super::choice::{Candidate, Viewpoint, choose};
+use super::frontends::key;
 use crate::model::desired::{Endpoint, Family, PodKey, PortKey, ServicePort, ServicePorts, Traffic};
 use crate::model::object::Service;
 
@@ -18,7 +19,7 @@ impl Cluster {
             let mut frontends: BTreeMap<PortKey, BTreeSet<Frontend>> = BTreeMap::new();
             let ours = self.frontends(service, port).filter(|it| it.untouched.is_none());
             for dialled in ours {
-                let key = dialled.key(service, port);
+                let key = key(service, port, &dialled);
                 frontends.entry(key).or_default().insert(dialled.frontend);
             }
             if frontends.is_empty() {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ServiceRow, affinity, rows};
+use super::{Fate, ServiceRow, affinity, rows};
 use crate::cli::{
     failure::Failure,
     held::{Held, Named},
@@ -95,50 +95,65 @@ impl Detail for ServiceDetail {
 
 impl PortDetail {
     fn text(&self) -> String {
-        let ServiceRow {
-            port,
-            port_name,
-            protocol,
-            frontends,
-            algorithm,
-            service,
-            region,
-            ..
-        } = &self.row;
-        let name = if port_name.is_empty() {
+        let row = &self.row;
+        let name = if row.port_name.is_empty() {
             String::new()
         } else {
-            format!(" ({port_name})")
+            format!(" ({})", row.port_name)
         };
-        let refused = "none: connections are refused".to_owned();
-        let empty = self.backends.is_empty();
-        let facts = table::facts(&[
-            ("Id", service.id.to_string()),
-            ("Frontends", joined(frontends)),
-            ("Algorithm", (*algorithm).to_owned()),
-            ("Affinity", affinity(self.row.affinity_seconds)),
-            ("Slots", format!("{} from {}", region.len, region.offset)),
-            (
-                "Endpoints",
-                if empty {
-                    refused
-                } else {
-                    self.backends.len().to_string()
-                },
-            ),
-        ]);
-        let endpoints = if empty {
+        let mut facts = vec![("Frontends", frontends(row))];
+        facts.extend(Some(("AppProtocol", row.app_protocol.clone())).filter(|it| !it.1.is_empty()));
+        facts.extend(row.policy.map(|policy| ("Policy", policy.to_owned())));
+        match &row.fate {
+            Fate::Balanced {
+                algorithm,
+                affinity_seconds,
+                region,
+                ..
+            } => {
+                facts.insert(0, ("Id", row.service.id.to_string()));
+                facts.extend([
+                    ("Algorithm", (*algorithm).to_owned()),
+                    ("Affinity", affinity(*affinity_seconds)),
+                    ("Slots", format!("{} from {}", region.len, region.offset)),
+                    ("Endpoints", self.endpoints()),
+                ]);
+            }
+            Fate::Untouched { untouched } => {
+                facts.push(("Untouched", format!("{untouched}: left to the host")));
+            }
+        }
+        let endpoints = if self.backends.is_empty() {
             String::new()
         } else {
             output::items_table(&self.backends, false)
         };
         format!(
-            "Port {}/{protocol}{name}\n{}{}",
-            or_dash(*port),
-            table::indented(&facts, 2),
+            "Port {}/{}{name}\n{}{}",
+            or_dash(row.port),
+            row.protocol,
+            table::indented(&table::facts(&facts), 2),
             table::indented(&endpoints, 4)
         )
     }
+
+    fn endpoints(&self) -> String {
+        if self.backends.is_empty() {
+            "none: connections are refused".to_owned()
+        } else {
+            self.backends.len().to_string()
+        }
+    }
+}
+
+/// What clients dial, each with its type where that is noted.
+fn frontends(row: &ServiceRow) -> String {
+    if row.types.is_empty() {
+        return joined(&row.frontends);
+    }
+    let frontends = row.frontends.iter().zip(&row.types);
+    let frontends: Vec<_> = frontends.map(|(it, kind)| format!("{it} ({kind})")).collect();
+    frontends.join(", ")
 }
 
 /// The service that is meant.
@@ -160,6 +175,10 @@ pub fn find(held: &Held, reference: &Reference) -> Result<ServiceDetail, Failure
 
 fn port(held: &Held, row: ServiceRow) -> PortDetail {
     let slots = held.slots.get(&row.service.id);
+    let len = match &row.fate {
+        Fate::Balanced { region, .. } => region.len,
+        Fate::Untouched { .. } => 0,
+    };
     let endpoint = |(&id, &slots)| {
         let backend = held.backends.get(&id);
         EndpointRow {
@@ -168,7 +187,7 @@ fn port(held: &Held, row: ServiceRow) -> PortDetail {
             port: backend.map(|backend| backend.port.get()),
             pod: backend.and_then(|backend| held.pod(backend.workload)),
             slots,
-            share: unit::percent(slots.into(), row.region.len.into()),
+            share: unit::percent(slots.into(), len.into()),
         }
     };
     let backends = slots.into_iter().flatten().map(endpoint).collect();

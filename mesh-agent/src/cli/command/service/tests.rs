@@ -16,10 +16,11 @@ fn the_table() {
     assert_eq!(
         shown(Format::Table, None),
         "\
-NAMESPACE   NAME   PORT   PROTOCOL   FRONTENDS                    ALGORITHM   AFFINITY   ENDPOINTS
--           id:9      -   UDP        10.96.0.53:53                random      none               1
-shop        db     5432   TCP        [fd00:96::20]:5432           random      none               0
-shop        web      80   TCP        10.96.0.10:80,192.0.2.7:80   maglev      10800s             2
+NAMESPACE   NAME   PORT   PROTOCOL   FRONTENDS                      ALGORITHM                        AFFINITY   ENDPOINTS
+-           id:9      -   UDP        10.96.0.53:53                  random                           none               1
+shop        db     5432   TCP        [fd00:96::20]:5432             random                           none               0
+shop        dns      53   UDP        10.96.0.9:53,[fd00:96::9]:53   untouched: address of the host   -                  -
+shop        web      80   TCP        10.96.0.10:80,192.0.2.7:80     maglev                           10800s             2
 "
     );
 }
@@ -28,15 +29,20 @@ shop        web      80   TCP        10.96.0.10:80,192.0.2.7:80   maglev      10
 fn the_wide_table_adds_ids_and_regions() {
     let wide = shown(Format::Wide, Some("shop"));
     let lines: Vec<_> = wide.lines().collect();
-    assert_eq!(lines.len(), 3);
-    assert!(
-        lines[0].ends_with("ENDPOINTS   ID   PORT-NAME   OFFSET   SLOTS"),
-        "{wide}"
-    );
-    assert!(
-        lines[2].ends_with("        2    1   http             0       4"),
-        "{wide}"
-    );
+    assert_eq!(lines.len(), 4);
+    for (line, end) in [
+        (0, "ENDPOINTS   ID   PORT-NAME   OFFSET   SLOTS   TYPES"),
+        (
+            2,
+            "        -    -   -                -       -   ClusterIP,ClusterIP",
+        ),
+        (
+            3,
+            "        2    1   http             0       4   ClusterIP,LoadBalancer",
+        ),
+    ] {
+        assert!(lines[line].ends_with(end), "{wide}");
+    }
 }
 
 #[test]
@@ -46,15 +52,21 @@ fn a_selector_looks_at_the_labels_of_the_service() {
         output::list(&rows(&sample::held(), &scope), Format::Name).unwrap()
     };
     assert_eq!(selected("team=shop"), "service/shop/web\n");
-    assert_eq!(selected("team notin (shop)"), "service/shop/db\n");
-    assert_eq!(selected(""), "service/shop/db\nservice/shop/web\n");
+    assert_eq!(
+        selected("team notin (shop)"),
+        "service/shop/db\nservice/shop/dns\n"
+    );
+    assert_eq!(
+        selected(""),
+        "service/shop/db\nservice/shop/dns\nservice/shop/web\n"
+    );
 }
 
 #[test]
 fn names_can_be_fed_back() {
     assert_eq!(
         shown(Format::Name, None),
-        "service/id:9\nservice/shop/db\nservice/shop/web\n"
+        "service/id:9\nservice/shop/db\nservice/shop/dns\nservice/shop/web\n"
     );
     assert_eq!(one("shop/web", Format::Name).unwrap(), "service/shop/web\n");
     assert!(one("id:9", Format::Name).is_ok());
@@ -94,17 +106,62 @@ Namespace:  shop
 Name:       web
 
 Port 80/TCP (http)
-  Id:         1
-  Frontends:  10.96.0.10:80,192.0.2.7:80
-  Algorithm:  maglev
-  Affinity:   10800s
-  Slots:      4 from 0
-  Endpoints:  2
+  Id:           1
+  Frontends:    10.96.0.10:80 (ClusterIP), 192.0.2.7:80 (LoadBalancer)
+  AppProtocol:  http
+  Policy:       Cluster
+  Algorithm:    maglev
+  Affinity:     10800s
+  Slots:        4 from 0
+  Endpoints:    2
     ADDRESS    PORT   POD          BACKEND   SLOTS   SHARE
     10.0.1.2   8080   shop/web-0         1       3   75.0%
     10.0.1.3   8080   shop/web-1         2       1   25.0%
 "
     );
+}
+
+#[test]
+fn what_is_left_to_the_host_says_why() {
+    assert_eq!(
+        one("shop/dns", Format::Table).unwrap(),
+        "\
+Namespace:  shop
+Name:       dns
+
+Port 53/UDP
+  Frontends:  10.96.0.9:53 (ClusterIP), [fd00:96::9]:53 (ClusterIP)
+  Untouched:  address of the host: left to the host
+"
+    );
+    let json = shown(Format::Json, Some("shop"));
+    let dns = json.split(",\n    {").nth(1).unwrap();
+    assert_eq!(
+        dns,
+        r#"
+      "namespace": "shop",
+      "name": "dns",
+      "port": 53,
+      "protocol": "UDP",
+      "frontends": [
+        "10.96.0.9:53",
+        "[fd00:96::9]:53"
+      ],
+      "types": [
+        "ClusterIP",
+        "ClusterIP"
+      ],
+      "untouched": "address of the host"
+    }"#
+    );
+    assert!(one("id:0", Format::Table).is_err(), "nothing has that id");
+}
+
+#[test]
+fn the_policy_is_told() {
+    let text = one("shop/db", Format::Table).unwrap();
+    assert!(text.contains("  Policy:     Local\n"), "{text}");
+    assert!(one("id:9", Format::Json).is_ok_and(|text| !text.contains("policy")));
 }
 
 #[test]
