@@ -460,6 +460,31 @@ fn hints_keep_traffic_in_the_zone() -> Result<()> {
 }
 
 #[test]
+fn hints_for_nodes_go_before_those_for_zones() -> Result<()> {
+    require_root!();
+    let names = ["web-1", "web-2", "web-3"];
+    let shop = Shop::open("node-hints", &names)?;
+    let manifests = shop.sandbox.manifests();
+    manifests.apply(&manifest::node(NODE_NAME, "east"))?;
+    manifests.apply(&scene::service("web", 10, &ports()))?;
+    let hinted = |name: &str, zone: &str, node: &str| ready(&shop, name).hint(zone).hint_node(node);
+    let zoned = [
+        hinted("web-1", "east", NODE_NAME),
+        hinted("web-2", "east", "node-2"),
+    ];
+    slice(&shop, "web-a", &zoned)?;
+    slice(&shop, "web-b", &[hinted("web-3", "west", "node-3")])?;
+    let _agent = shop.start()?;
+    settles(&shop.client, vip(), &["web-1"]);
+    // One that is meant for no node, and the zones count.
+    slice(&shop, "web-b", &[ready(&shop, "web-3").hint("west")])?;
+    settles(&shop.client, vip(), &["web-1", "web-2"]);
+    slice(&shop, "web-b", &[ready(&shop, "web-3")])?;
+    settles(&shop.client, vip(), &names);
+    Ok(())
+}
+
+#[test]
 fn local_traffic_stays_on_the_node() -> Result<()> {
     require_root!();
     let names = ["web-1", "web-2", "web-3"];

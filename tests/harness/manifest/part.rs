@@ -103,6 +103,13 @@ impl Endpoint {
         self
     }
 
+    /// Meant for clients on this node, too.
+    #[must_use]
+    pub fn hint_node(mut self, node: &str) -> Self {
+        self.0["hints"]["forNodes"] = json!([{"name": node}]);
+        self
+    }
+
     /// On another node.
     #[must_use]
     pub fn node(mut self, node: &str) -> Self {
