@@ -215,6 +215,14 @@ fn outside_addresses_lead_to_all_endpoints_whatever_the_policies() -> Result<()>
     for addr in outside {
         settles(&shop, addr, &names);
     }
+    let unused = meshctl(&shop, "service show shop/web")?;
+    let here_only = format!("{} {PORT} shop/web-2 on another node", shop.backend("web-2").v4());
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        words(&unused).matches(&here_only).count(),
+        2,
+        "over TCP and UDP:\n{unused}"
+    );
     // Nobody here: the cluster IP refuses at once, and says so; the others go on.
     staff(&[endpoint("web-2", "node-2")])?;
     for addr in outside {

@@ -1,6 +1,6 @@
 //! The admin interface: what only the agent knows, asked over a Unix socket.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, net::SocketAddr};
 
 use axum::{
     Json, Router,
@@ -10,12 +10,13 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::StreamExt;
+use mesh_common::addr::socket_addr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 use super::{acceleration, engine::Engine, readiness::Readiness, wire::Wire};
 use crate::{
-    model::ledger,
+    model::{desired::ObjectName, ledger},
     telemetry::{flow::FlowRecord, task::Telemetry},
 };
 
@@ -25,6 +26,8 @@ pub enum Ask {
     Status(oneshot::Sender<Status>),
     /// What do the tables hold that they should not, and the other way round?
     Diff(oneshot::Sender<Result<Vec<Drift>, String>>),
+    /// Which endpoints of a Service are not used, and why?
+    Unused(ServiceQuery, oneshot::Sender<Vec<UnusedEndpoint>>),
     /// Somebody watches the flows from now on.
     Watch(oneshot::Sender<()>),
     /// Switch acceleration off, or on again.
@@ -70,11 +73,37 @@ pub struct Drift {
     pub found: Option<String>,
 }
 
+/// A Service.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ServiceQuery {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// An endpoint that is not used now.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnusedEndpoint {
+    /// Id of the service port.
+    pub service: u32,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The pod it is, as `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The reason.
+    pub why: String,
+}
+
 /// Path of [`Status`].
 pub const STATUS: &str = "/v1/status";
 /// Path of the list of [`Drift`].
 pub const DIFF: &str = "/v1/diff";
 
+/// Path of the list of [`UnusedEndpoint`]; takes a [`ServiceQuery`].
+pub const UNUSED: &str = "/v1/unused";
 /// Path to POST to, with a [`Switch`] as query.
 pub const ACCELERATION: &str = "/v1/acceleration";
 
@@ -98,6 +127,7 @@ pub fn router(asks: mpsc::Sender<Ask>, readiness: Readiness, telemetry: Telemetr
     Router::new()
         .route(STATUS, get(status))
         .route(DIFF, get(diff))
+        .route(UNUSED, get(unused))
         .route(FLOWS, get(flows))
         .route(ACCELERATION, post(switch))
         .with_state(admin)
@@ -109,6 +139,7 @@ pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, problems: &[St
     match ask {
         Ask::Status(reply) => drop(reply.send(describe(engine, wire, problems))),
         Ask::Diff(reply) => drop(reply.send(compare(engine))),
+        Ask::Unused(query, reply) => drop(reply.send(left_out(engine, &query))),
         Ask::Watch(reply) => {
             engine.set_watched(true);
             let _watcher_is_gone = reply.send(());
@@ -136,6 +167,13 @@ async fn diff(State(admin): State<Admin>) -> Result<Json<Vec<Drift>>, (StatusCod
     drift
         .map(Json)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+async fn unused(
+    State(admin): State<Admin>,
+    Query(query): Query<ServiceQuery>,
+) -> Result<Json<Vec<UnusedEndpoint>>, (StatusCode, String)> {
+    ask(&admin, |reply| Ask::Unused(query, reply)).await.map(Json)
 }
 
 /// The switch of acceleration.
@@ -228,6 +266,24 @@ fn describe(engine: &Engine, wire: Option<&Wire>, problems: &[String]) -> Status
         refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
         partial: wire.map(Wire::partial).unwrap_or_default(),
     }
+}
+
+fn left_out(engine: &Engine, query: &ServiceQuery) -> Vec<UnusedEndpoint> {
+    let wanted = ObjectName::new(&*query.namespace, &*query.name);
+    let ports = engine
+        .ledger()
+        .services()
+        .filter(|(_, name, ..)| **name == wanted);
+    let endpoints = ports.flat_map(|(service, name, key, _)| {
+        let unused = engine.cluster().unused(name, key).into_iter();
+        unused.map(move |(endpoint, why)| UnusedEndpoint {
+            service,
+            address: socket_addr(endpoint.addr, endpoint.port),
+            pod: endpoint.pod.map(|pod| pod.to_string()),
+            why: why.to_string(),
+        })
+    });
+    endpoints.collect()
 }
 
 fn compare(engine: &mut Engine) -> Result<Vec<Drift>, String> {

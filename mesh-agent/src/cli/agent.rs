@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use super::failure::Failure;
 use crate::app::{
-    admin::{self, Drift, FlowQuery, Status},
+    admin::{self, Drift, FlowQuery, Status, UnusedEndpoint},
     lock,
 };
 
@@ -70,6 +70,11 @@ impl Agent {
     /// What the tables should hold and do not, and the other way round.
     pub fn diff(&self) -> Result<Vec<Drift>, Silence> {
         self.get(admin::DIFF)
+    }
+
+    /// The endpoints of a Service that are not used.
+    pub fn unused(&self, namespace: &str, name: &str) -> Result<Vec<UnusedEndpoint>, Silence> {
+        self.get(&format!("{}?namespace={namespace}&name={name}", admin::UNUSED))
     }
 
     /// Switches acceleration off, or on again.

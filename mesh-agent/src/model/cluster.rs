@@ -26,6 +26,7 @@ mod slices;
 #[cfg(test)]
 mod tests;
 
+pub use choice::Unused;
 pub use event::{Dirty, Event};
 pub use frontends::{Dialled, DialledPort};
 

@@ -148,7 +148,15 @@ pub fn list(node: &Node, scope: &Scope, format: Format) -> Result<String, Failur
 /// `service show`.
 pub fn show(node: &Node, scope: &Scope, service: &str, format: Format) -> Result<String, Failure> {
     let reference = scope.reference("service", service)?;
-    output::one(&detail::find(&node.held()?, &reference)?, format)
+    let mut found = detail::find(&node.held()?, &reference)?;
+    // Without an agent, all that the kernel holds is shown and this is not.
+    if let Some(unused) = found
+        .object()
+        .and_then(|(ns, name)| node.agent.unused(ns, name).ok())
+    {
+        found.explain(&unused);
+    }
+    output::one(&found, format)
 }
 
 fn rows(held: &Held, scope: &Scope) -> Vec<ServiceRow> {

@@ -34,6 +34,37 @@ pub(super) struct Viewpoint<'a> {
     pub(super) local_only: bool,
 }
 
+/// Why an endpoint is not used now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unused {
+    /// The Service wants to stay on the node.
+    #[error("on another node")]
+    Elsewhere,
+    /// It is not ready, and does not serve while it ends.
+    #[error("not ready")]
+    NotReady,
+    /// It serves while it ends, and others are ready.
+    #[error("terminating")]
+    Terminating,
+    /// Its hints are for other nodes or zones.
+    #[error("hints for others")]
+    Hints,
+}
+
+/// Why an endpoint is not among those that were chosen.
+pub(super) fn why_not(candidate: &Candidate<'_>, view: Viewpoint<'_>) -> Unused {
+    match candidate.conditions {
+        _ if view.local_only && !candidate.local => Unused::Elsewhere,
+        Conditions { ready: true, .. } => Unused::Hints,
+        Conditions {
+            serving: true,
+            terminating: true,
+            ..
+        } => Unused::Terminating,
+        _ => Unused::NotReady,
+    }
+}
+
 /// The endpoints to use, as kube-proxy has it (`CategorizeEndpoints`, 1.33): the ready ones; while there are
 /// none, those that still serve although they are about to end. Of ready ones those meant for this node or zone.
 pub(super) fn choose<'a>(mut candidates: Vec<Candidate<'a>>, view: Viewpoint<'_>) -> Vec<Candidate<'a>> {

@@ -1,13 +1,18 @@
 //! One service, with its endpoints.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use super::{Fate, ServiceRow, affinity, rows};
-use crate::cli::{
-    failure::Failure,
-    held::{Held, Named},
-    output::{self, Detail, Item, joined, number, or_dash, table, text, unit},
-    scope::{Reference, Scope},
+use crate::{
+    app::admin::UnusedEndpoint,
+    cli::{
+        failure::Failure,
+        held::{Held, Named},
+        output::{self, Detail, Item, joined, number, or_dash, table, text, unit},
+        scope::{Reference, Scope},
+    },
 };
 
 /// A service with all its ports.
@@ -26,6 +31,38 @@ struct PortDetail {
     #[serde(flatten)]
     row: ServiceRow,
     backends: Vec<EndpointRow>,
+    /// Endpoints that are not used now, where an agent tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unused: Vec<UnusedRow>,
+}
+
+/// An endpoint where a port does not lead now.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+struct UnusedRow {
+    address: IpAddr,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<String>,
+    why: String,
+}
+
+impl Item for UnusedRow {
+    const KIND: &'static str = "UnusedEndpoint";
+    const NOUN: &'static str = "endpoint";
+    const COLUMNS: &'static [table::Column] = &[text("ADDRESS"), number("PORT"), text("POD"), text("WHY")];
+
+    fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.address.to_string(),
+            self.port.to_string(),
+            or_dash(self.pod.as_ref()),
+            self.why.clone(),
+        ]
+    }
 }
 
 /// Where a port leads.
@@ -93,6 +130,27 @@ impl Detail for ServiceDetail {
     }
 }
 
+impl ServiceDetail {
+    /// Namespace and name, where they are known.
+    pub fn object(&self) -> Option<(&str, &str)> {
+        self.namespace.as_deref().zip(self.name.as_deref())
+    }
+
+    /// Adds the endpoints that are not used.
+    pub fn explain(&mut self, unused: &[UnusedEndpoint]) {
+        for port in &mut self.ports {
+            let own = unused.iter().filter(|it| it.service == port.row.service.id);
+            let rows = own.map(|it| UnusedRow {
+                address: it.address.ip(),
+                port: it.address.port(),
+                pod: it.pod.clone(),
+                why: it.why.clone(),
+            });
+            port.unused.extend(rows);
+        }
+    }
+}
+
 impl PortDetail {
     fn text(&self) -> String {
         let row = &self.row;
@@ -123,17 +181,19 @@ impl PortDetail {
                 facts.push(("Untouched", format!("{untouched}: left to the host")));
             }
         }
-        let endpoints = if self.backends.is_empty() {
+        let unused = if self.unused.is_empty() {
             String::new()
         } else {
-            output::items_table(&self.backends, false)
+            table::facts(&[("Unused", self.unused.len().to_string())])
         };
         format!(
-            "Port {}/{}{name}\n{}{}",
+            "Port {}/{}{name}\n{}{}{}{}",
             or_dash(row.port),
             row.protocol,
             table::indented(&table::facts(&facts), 2),
-            table::indented(&endpoints, 4)
+            items(&self.backends),
+            table::indented(&unused, 2),
+            items(&self.unused),
         )
     }
 
@@ -143,6 +203,15 @@ impl PortDetail {
         } else {
             self.backends.len().to_string()
         }
+    }
+}
+
+/// A table below a fact; nothing where it would be empty.
+fn items<T: Item>(items: &[T]) -> String {
+    if items.is_empty() {
+        String::new()
+    } else {
+        table::indented(&output::items_table(items, false), 4)
     }
 }
 
@@ -191,5 +260,9 @@ fn port(held: &Held, row: ServiceRow) -> PortDetail {
         }
     };
     let backends = slots.into_iter().flatten().map(endpoint).collect();
-    PortDetail { row, backends }
+    PortDetail {
+        row,
+        backends,
+        unused: Vec::new(),
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::app::admin::UnusedEndpoint;
 use crate::cli::held::sample;
 
 fn shown(format: Format, namespace: Option<&str>) -> String {
@@ -119,6 +120,33 @@ Port 80/TCP (http)
     10.0.1.3   8080   shop/web-1         2       1   25.0%
 "
     );
+}
+
+#[test]
+fn endpoints_that_are_not_used_say_why() {
+    let reference = Scope::default().reference("service", "shop/db").unwrap();
+    let mut db = detail::find(&sample::held(), &reference).unwrap();
+    assert_eq!(db.object(), Some(("shop", "db")));
+    let unused = |service, address: &str, pod: Option<&str>, why: &str| UnusedEndpoint {
+        service,
+        address: address.parse().unwrap(),
+        pod: pod.map(Into::into),
+        why: why.into(),
+    };
+    db.explain(&[
+        unused(1, "10.0.1.9:8080", None, "hints for others"),
+        unused(2, "[fd00::1:3]:5432", Some("shop/db-0"), "not ready"),
+        unused(2, "[fd00::1:4]:5432", None, "on another node"),
+    ]);
+    let text = output::one(&db, Format::Table).unwrap();
+    let end = "\
+  Endpoints:  none: connections are refused
+  Unused:  2
+    ADDRESS     PORT   POD         WHY
+    fd00::1:3   5432   shop/db-0   not ready
+    fd00::1:4   5432   -           on another node
+";
+    assert!(text.ends_with(end), "{text}");
 }
 
 #[test]

@@ -217,3 +217,52 @@ fn local_traffic_ignores_hints() {
     };
     assert_eq!(chosen(vec![here(0, &b), here(1, &a), there], local), [0, 1]);
 }
+
+#[test]
+fn who_is_not_used_is_told_why() {
+    let local = Viewpoint {
+        local_only: true,
+        ..VIEW
+    };
+    let (a, b) = (["a".to_owned()], ["b".to_owned()]);
+    let here = |last, conditions| Candidate {
+        local: true,
+        ..candidate(last, conditions)
+    };
+    let meant = |last, zones| Candidate {
+        zones,
+        ..candidate(last, READY)
+    };
+    for (candidates, view, expected) in [
+        (
+            vec![
+                candidate(0, READY),
+                candidate(1, UNREADY),
+                candidate(2, DRAINING),
+                candidate(3, DEAD),
+            ],
+            VIEW,
+            vec![
+                (1, Unused::NotReady),
+                (2, Unused::Terminating),
+                (3, Unused::NotReady),
+            ],
+        ),
+        (
+            vec![candidate(0, DRAINING), candidate(1, DEAD)],
+            VIEW,
+            vec![(1, Unused::NotReady)],
+        ),
+        (vec![meant(0, &a), meant(1, &b)], VIEW, vec![(1, Unused::Hints)]),
+        (
+            vec![candidate(0, READY), here(1, UNREADY), here(2, READY)],
+            local,
+            vec![(0, Unused::Elsewhere), (1, Unused::NotReady)],
+        ),
+    ] {
+        let used = chosen(candidates.clone(), view);
+        let unused = (0..).zip(&candidates).filter(|(at, _)| !used.contains(at));
+        let told: Vec<_> = unused.map(|(at, it)| (at, why_not(it, view))).collect();
+        assert_eq!(told, expected);
+    }
+}

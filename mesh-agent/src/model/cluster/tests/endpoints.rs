@@ -297,3 +297,36 @@ fn a_slice_may_change_its_service() {
     assert_eq!(touched, ["other", "web"]);
     assert_eq!(endpoints(&cluster), [""; 0]);
 }
+
+#[test]
+fn endpoints_that_are_not_used_are_told() {
+    let with = |address: &str, conditions: Value| json!({ "addresses": [address], "conditions": conditions });
+    let cluster = cluster([
+        service(json!({})),
+        slice(
+            "a",
+            json!([
+                at("10.0.0.1"),
+                with("10.0.0.2", json!({ "ready": false, "serving": false })),
+                with("10.0.0.3", json!({ "ready": false, "terminating": true })),
+            ]),
+        ),
+        // Good here and bad there is good.
+        slice("b", json!([with("10.0.0.1", json!({ "ready": false }))])),
+        pod("b", "10.0.0.2", json!({})),
+    ]);
+    let key = *cluster.service(&web()).unwrap().first_key_value().unwrap().0;
+    let unused = cluster.unused(&web(), key).into_iter();
+    let unused: Vec<_> = unused
+        .map(|(it, why)| {
+            format!(
+                "{} {}: {why}",
+                it.addr,
+                it.pod.map_or_else(String::new, |pod| pod.to_string())
+            )
+        })
+        .collect();
+    assert_eq!(unused, ["10.0.0.2 shop/b: not ready", "10.0.0.3 : terminating"]);
+    let other = PortKey { port: 81, ..key };
+    assert_eq!(cluster.unused(&web(), other), []);
+}
