@@ -187,6 +187,7 @@ fn balanced(held: &Held, id: u32, info: ServiceInfo) -> Option<ServiceRow> {
         .and_then(|frontend| Protocol::from_number(frontend.protocol.into()));
     let protocol = protocol.map(|protocol| protocol.name().to_owned());
     let frontends = frontends.iter().map(|front| socket_addr(front.addr, front.port));
+    let frontends: Vec<_> = frontends.collect();
     let fate = Fate::Balanced {
         algorithm: algorithm(info.region.algorithm()),
         affinity_seconds: info.affinity_seconds,
@@ -196,7 +197,7 @@ fn balanced(held: &Held, id: u32, info: ServiceInfo) -> Option<ServiceRow> {
             len: info.region.len(),
         },
     };
-    let row = described(held.service(id)?, known, frontends.collect(), fate);
+    let row = described(held.service(id)?, known, &frontends, fate);
     Some(ServiceRow {
         protocol: protocol.unwrap_or(row.protocol),
         policy: known.map(|known| if known.local_only { "Local" } else { "Cluster" }),
@@ -213,14 +214,14 @@ fn untouched(name: &UntouchedName) -> ServiceRow {
     let fate = Fate::Untouched {
         untouched: name.why.clone(),
     };
-    described(service, Some(&name.service), name.frontends.clone(), fate)
+    described(service, Some(&name.service), &name.frontends, fate)
 }
 
 /// A row of what the agent noted of a service port.
 fn described(
     service: Named,
     known: Option<&ServiceName>,
-    frontends: Vec<SocketAddr>,
+    frontends: &[SocketAddr],
     fate: Fate,
 ) -> ServiceRow {
     let types = |known: &ServiceName| frontends.iter().map(|it| known.type_of(it).to_owned()).collect();

@@ -38,7 +38,7 @@ impl FrontendType {
 /// Why what is dialled at an address is left to the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Untouched {
-    /// The host has the address, so that a listener of its own is meant (as NodeLocal DNSCache's).
+    /// The host has the address, so that a listener of its own is meant (as that of `NodeLocal DNSCache`).
     #[error("address of the host")]
     HostAddress,
     /// The host filters by client, which is not to be bypassed.
