@@ -330,3 +330,78 @@ fn endpoints_that_are_not_used_are_told() {
     let other = PortKey { port: 81, ..key };
     assert_eq!(cluster.unused(&web(), other), []);
 }
+
+#[test]
+fn odd_slices() {
+    let of_pod = |address: &str, pod: &str| {
+        let target = json!({ "kind": "Pod", "name": pod, "uid": format!("uid-{pod}") });
+        json!({ "addresses": [address], "targetRef": target })
+    };
+    let nobodys = || {
+        object(json!({
+            "kind": "EndpointSlice",
+            "metadata": { "namespace": "shop", "name": "nobodys" },
+            "addressType": "IPv4",
+            "ports": [{ "port": 8080 }],
+            "endpoints": [at("10.0.0.9")],
+        }))
+    };
+    let ending = json!({ "ready": true, "serving": true, "terminating": true });
+    let published = json!({ "addresses": ["10.0.0.1"], "conditions": ending });
+    let ported = |name: &str, port: Value, address: &str| {
+        slice_of("web", name, "IPv4", json!([port]), json!([at(address)]))
+    };
+    for (why, slices, expected) in [
+        ("of no Service", vec![nobodys()], vec![]),
+        (
+            "one address of two pods is its owner's",
+            vec![slice(
+                "s",
+                json!([of_pod("10.0.0.1", "old"), of_pod("10.0.0.1", "a")]),
+            )],
+            vec!["10.0.0.1:8080 a"],
+        ),
+        (
+            "the same in two slices",
+            vec![
+                slice("s", json!([of_pod("10.0.0.1", "old")])),
+                slice("t", json!([of_pod("10.0.0.1", "a")])),
+            ],
+            vec!["10.0.0.1:8080 a"],
+        ),
+        (
+            "each with a port of its own",
+            vec![
+                ported("s", json!({ "port": 8080 }), "10.0.0.2"),
+                ported("t", json!({ "port": 9090 }), "10.0.0.3"),
+                ported("u", json!({ "port": 9090 }), "10.0.0.2"),
+            ],
+            vec!["10.0.0.2:8080", "10.0.0.2:9090", "10.0.0.3:9090"],
+        ),
+        (
+            "ports without a number, or of other names",
+            vec![
+                ported("s", json!({}), "10.0.0.2"),
+                ported("t", json!({ "name": "http", "port": 80 }), "10.0.0.3"),
+                ported("u", json!({ "name": "", "port": 80 }), "10.0.0.4"),
+            ],
+            vec!["10.0.0.4:80"],
+        ),
+        (
+            "ready while it ends, as publishNotReadyAddresses has it",
+            vec![slice("s", json!([published, at("10.0.0.2")]))],
+            vec!["10.0.0.1:8080 a", "10.0.0.2:8080"],
+        ),
+    ] {
+        let by_hand = || service(json!({ "spec": { "selector": null } }));
+        let mut cluster = cluster([by_hand(), pod("a", "10.0.0.1", json!({}))]);
+        let pod_old = pod("old", "10.0.0.7", json!({}));
+        let _ = upsert(&mut cluster, [pod_old].into_iter().chain(slices));
+        assert_eq!(endpoints(&cluster), expected, "{why}");
+        // The slices outlive their Service, and are there when it comes back.
+        let _ = cluster.apply(Event::Delete(ObjectRef::Service(web())));
+        assert_eq!(cluster.service(&web()), None);
+        let _ = upsert(&mut cluster, [by_hand()]);
+        assert_eq!(endpoints(&cluster), expected, "{why}, again");
+    }
+}
