@@ -12,8 +12,6 @@ use crate::addr::{Addr, Port};
 pub struct SocketKey {
     /// Workload id of the socket's pod, known by the socket's network namespace.
     pub pod: u32,
-    /// Always 0.
-    pub reserved: u32,
     /// This end.
     pub local: Addr,
     /// The other end.
@@ -22,8 +20,6 @@ pub struct SocketKey {
     pub local_port: Port,
     /// Port of [`Self::remote`].
     pub remote_port: Port,
-    /// Always 0.
-    pub padding: u32,
 }
 
 impl SocketKey {
@@ -33,12 +29,10 @@ impl SocketKey {
     pub const fn peer(&self, pod: u32) -> Self {
         Self {
             pod,
-            reserved: 0,
             local: self.remote,
             remote: self.local,
             local_port: self.remote_port,
             remote_port: self.local_port,
-            padding: 0,
         }
     }
 }
@@ -269,7 +263,6 @@ mod tests {
             remote: addr(2),
             local_port: Port::new(1),
             remote_port: Port::new(2),
-            ..SocketKey::default()
         };
         assert_eq!(key.peer(8).pod, 8);
         assert_eq!(key.peer(8).peer(7), key);

@@ -42,7 +42,7 @@ hold! {
     SockState: 168, 8;
     TrafficKey: 8, 4;
     Traffic: 72, 8;
-    SocketKey: 48, 4;
+    SocketKey: 40, 4;
     Splice: 32, 8;
     SockOffsets: 56, 4;
     Located: 16, 8;

@@ -59,12 +59,10 @@ impl SockState {
     pub const fn key(&self) -> SocketKey {
         SocketKey {
             pod: self.pod,
-            reserved: 0,
             local: self.local_addr,
             remote: self.remote_addr,
             local_port: self.local_port,
             remote_port: self.remote_port,
-            padding: 0,
         }
     }
 }
