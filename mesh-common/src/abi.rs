@@ -54,8 +54,10 @@ pub mod map {
     pub const UDP_SERVICES: &str = "UDP_SERVICES";
     /// Ring buffer of [`crate::flow::FlowEvent`].
     pub const EVENTS: &str = "EVENTS";
-    /// [`crate::accel::SocketKey`] to socket: what messages are redirected to.
+    /// [`crate::accel::SocketKey`] to socket: what messages are redirected to, of applications.
     pub const SOCKETS: &str = "SOCKETS";
+    /// The same, of the mesh itself: never with the stream verdict.
+    pub const MESH_SOCKETS: &str = "MESH_SOCKETS";
     /// [`crate::accel::SocketKey`] to [`crate::accel::Splice`]: what senders know of those sockets.
     pub const SPLICES: &str = "SPLICES";
     /// Socket storage of `u32`, not 0 for sockets of the mesh itself; user space marks them, their children inherit it.
@@ -128,7 +130,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 21] = [
+pub const MAPS: [MapSpec; 22] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
     MapSpec::agent::<Frontend, Tagged>(map::SERVICES, MapKind::Hash, size::SERVICES),
@@ -139,6 +141,7 @@ pub const MAPS: [MapSpec; 21] = [
     MapSpec::agent::<u32, Config>(map::CONFIG, MapKind::Array, 1),
     MapSpec::agent::<u32, u32>(map::OWN_SOCKETS, MapKind::SkStorage, 0),
     MapSpec::kernel::<SocketKey, u32>(map::SOCKETS, MapKind::SockHash, size::SOCKETS),
+    MapSpec::kernel::<SocketKey, u32>(map::MESH_SOCKETS, MapKind::SockHash, size::SOCKETS),
     MapSpec::kernel::<SocketKey, Splice>(map::SPLICES, MapKind::Hash, size::SOCKETS),
     MapSpec::kernel::<AffinityKey, Affinity>(map::AFFINITY, MapKind::LruHash, size::AFFINITY),
     MapSpec::kernel::<UdpFlowKey, UdpFlow>(map::UDP_FLOWS, MapKind::LruHash, size::UDP_FLOWS),

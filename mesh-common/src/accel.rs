@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::addr::{Addr, Port};
 
-/// Key of `SOCKETS` and `SPLICES`: one end of a connection, and the pod whose network namespace its socket is in.
+/// Key of `SOCKETS`, `MESH_SOCKETS` and `SPLICES`: one end of a connection, and the pod whose network namespace its socket is in.
 /// The same tuple in two pods is two keys, so a pod that gives itself another's addresses gets nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
@@ -84,6 +84,10 @@ pub struct Splice {
     pub cookie: u64,
     /// What came to it by redirect; only the peer's program writes it, under the peer socket's lock.
     pub received: Moved,
+    /// Not 0 where it is a socket of the mesh itself: it is in `MESH_SOCKETS` then, else in `SOCKETS`.
+    pub own: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// Where the kernel keeps a socket.

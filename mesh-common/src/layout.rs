@@ -43,7 +43,7 @@ hold! {
     TrafficKey: 8, 4;
     Traffic: 72, 8;
     SocketKey: 40, 4;
-    Splice: 32, 8;
+    Splice: 40, 8;
     SockOffsets: 56, 4;
     Located: 16, 8;
     PacketTotals: 96, 8;

@@ -10,7 +10,7 @@ use mesh_common::{
 
 use crate::{
     kernel,
-    maps::{CONFIG, SOCKETS, SPLICES},
+    maps::{CONFIG, MESH_SOCKETS, SOCKETS, SPLICES},
     pod, segment,
 };
 
@@ -35,10 +35,11 @@ pub fn enrol(ctx: &SockOpsContext, sock: &mut SockState) {
 
 #[inline(always)]
 fn attempt(ctx: &SockOpsContext, sock: &mut SockState) -> Result<(), Enrolment> {
+    let own = sock.flags & flag::OWN != 0;
     let peer = enrol::judge(&Facts {
         config: CONFIG.get(0).map_or(0, |config| config.flags),
         pod: sock.pod,
-        own: sock.flags & flag::OWN != 0,
+        own,
         local: pod::owner(&sock.local_addr),
         remote: pod::owner(&sock.remote_addr),
     })?;
@@ -56,15 +57,17 @@ fn attempt(ctx: &SockOpsContext, sock: &mut SockState) -> Result<(), Enrolment> 
     let splice = Splice {
         sk,
         cookie: sock.cookie,
-        received: Moved::default(),
+        own: u32::from(own),
+        ..Splice::default()
     };
     // Known to the peer before it can be found: a message that finds the socket finds this, too.
     if SPLICES.insert(key, splice, 0).is_err() {
         return Err(Enrolment::TableFull);
     }
     // The socket of an earlier connection with the same ends may still be there: replace it.
+    let table = if own { &MESH_SOCKETS } else { &SOCKETS };
     // SAFETY: the context is this program's own.
-    let entered = unsafe { SOCKETS.update(key, &mut *ctx.ops, 0) };
+    let entered = unsafe { table.update(key, &mut *ctx.ops, 0) };
     if let Err(error) = entered {
         let _gone = SPLICES.remove(key);
         return Err(match error {
@@ -117,7 +120,7 @@ pub fn peer_ended(ctx: &SockOpsContext, sock: &SockState) {
     let _refused = unsafe { bpf_setsockopt(ctx.ops.cast(), IPPROTO_TCP, TCP_USER_TIMEOUT, value, 4) };
 }
 
-/// Forgets the socket, and tells what came to it by redirect. The kernel takes it out of `SOCKETS` itself.
+/// Forgets the socket, and tells what came to it by redirect. The kernel takes it out of its table itself.
 #[inline(always)]
 pub fn leave(sock: &SockState) -> Moved {
     if sock.accel.sk == 0 {

@@ -50,6 +50,9 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 pub static SOCKETS: SockHash<SocketKey, { size::SOCKETS }> = SockHash::new();
 
 #[btf_map]
+pub static MESH_SOCKETS: SockHash<SocketKey, { size::SOCKETS }> = SockHash::new();
+
+#[btf_map]
 pub static SPLICES: HashMap<SocketKey, Splice, { size::SOCKETS }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]

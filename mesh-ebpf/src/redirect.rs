@@ -16,7 +16,7 @@ use mesh_common::{
 
 use crate::{
     kernel,
-    maps::{CONFIG, SOCKETS, SPLICES},
+    maps::{CONFIG, MESH_SOCKETS, SOCKETS, SPLICES},
     storage,
 };
 
@@ -55,7 +55,10 @@ fn redirect(ctx: &SkMsgContext, sock: &SockState, size: u32) -> Result<(), Pass>
     let peer = unsafe { read_volatile(addr_of!((*splice).sk)) };
     let view = kernel::view(sock.accel.sk, peer, &key, size).ok_or(Pass::Unreadable)?;
     guard::judge(&view)?;
-    if SOCKETS.redirect_msg(ctx, key, u64::from(BPF_F_INGRESS)) != i64::from(sk_action::SK_PASS) {
+    // SAFETY: as above. Should it be another connection's by now, its table has no socket with this key.
+    let own = unsafe { read_volatile(addr_of!((*splice).own)) } != 0;
+    let table = if own { &MESH_SOCKETS } else { &SOCKETS };
+    if table.redirect_msg(ctx, key, u64::from(BPF_F_INGRESS)) != i64::from(sk_action::SK_PASS) {
         return Err(Pass::NoPeer);
     }
     // The element may have been recycled for another connection meanwhile: then its owner's figures are not ours.

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    require_root,
+    kernel, require_root,
     twins::{Path, Twins},
     until,
 };
@@ -18,7 +18,7 @@ use mesh_agent::{
     app::acceleration,
     datapath::{listing, marks, pins::Pins},
 };
-use mesh_common::accel::Enrolment;
+use mesh_common::{abi::map, accel::Enrolment};
 use rustix::io::ioctl_fionread;
 use socket2::{Domain, Socket, Type};
 
@@ -90,6 +90,25 @@ fn both_are_enrolled_and_requests_go_past_tcp() -> Result<()> {
     ensure!(
         redirected >= 990,
         "{redirected} of 1,000 messages were redirected"
+    );
+    Ok(())
+}
+
+/// The stream verdict, where applications need it, is attached to their table.
+#[test]
+fn they_are_kept_apart_from_applications_sockets() -> Result<()> {
+    require_root!();
+    let twins = Twins::new("own-table", Path::Tcp)?;
+    let pins = Pins::new(&twins.sandbox.bpffs());
+    let entries = || [map::MESH_SOCKETS, map::SOCKETS].map(|map| kernel::entries(&pins.map(map)).ok());
+    let ends = connect(&twins)?;
+    ensure!(entries() == [Some(2), Some(0)], "{:?}", entries());
+    drop(ends);
+    let gone = || entries() == [Some(0); 2];
+    ensure!(
+        until(PATIENCE, gone),
+        "left when they are closed: {:?}",
+        entries()
     );
     Ok(())
 }

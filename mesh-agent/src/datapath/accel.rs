@@ -43,18 +43,21 @@ pub enum AccelError {
         /// The reason, with the verifier's log.
         source: Box<ProgramError>,
     },
-    /// The table of sockets is not there.
-    #[error("map {}: {source}", map::SOCKETS)]
+    /// A table of sockets is not there.
+    #[error("map {map}: {source}")]
     Map {
+        /// The table.
+        map: &'static str,
         /// The reason.
-        #[from]
         source: MapError,
     },
-    /// The kernel refused to run a program for the table's sockets.
-    #[error("attaching {program} to the map {}: {source}", map::SOCKETS)]
+    /// The kernel refused to run a program for a table's sockets.
+    #[error("attaching {program} to the map {map}: {source}")]
     Attach {
         /// The program.
         program: &'static str,
+        /// The table.
+        map: &'static str,
         /// The reason.
         source: io::Error,
     },
@@ -82,22 +85,26 @@ pub fn load(ebpf: &mut Ebpf) -> Result<(), AccelError> {
 }
 
 /// Makes sockets that are enrolled from now on run the programs; `deliver` says whether bytes of TCP are taken
-/// into the queue of redirected ones.
+/// into the queue of redirected ones where the socket is an application's. That is for `FIONREAD` only, which the
+/// mesh itself never asks.
 ///
 /// # Errors
 /// Where the programs are not loaded, or the kernel refuses.
 pub fn attach(ebpf: &Ebpf, pins: &Pins, deliver: bool) -> Result<(), AccelError> {
-    let sockets = MapData::from_pin(pins.map(map::SOCKETS))?;
-    attach_to(ebpf, &sockets, deliver)
+    for (map, deliver) in [(map::MESH_SOCKETS, false), (map::SOCKETS, deliver)] {
+        let sockets = MapData::from_pin(pins.map(map)).map_err(|source| AccelError::Map { map, source })?;
+        attach_to(ebpf, map, &sockets, deliver)?;
+    }
+    Ok(())
 }
 
-/// As [`attach`], to a table that is not pinned.
+/// As [`attach`], to one table of this name.
 ///
 /// # Errors
 /// As [`attach`].
-pub fn attach_to(ebpf: &Ebpf, sockets: &MapData, deliver: bool) -> Result<(), AccelError> {
+pub fn attach_to(ebpf: &Ebpf, map: &'static str, sockets: &MapData, deliver: bool) -> Result<(), AccelError> {
     let sockets = sockets.fd().as_fd();
-    let refused = |program| move |source| AccelError::Attach { program, source };
+    let refused = |program| move |source| AccelError::Attach { program, map, source };
     let program = fd(ebpf, DELIVER)?;
     bpf::attach_to_sockets(program, sockets, AttachType::StreamVerdict).map_err(refused(DELIVER))?;
     if !deliver {

@@ -127,7 +127,7 @@ impl Arrangement {
 pub struct Report {
     /// Release of the kernel that was probed.
     pub kernel: String,
-    /// Whether the stream verdict is used.
+    /// Whether the stream verdict is used for applications' sockets; the mesh's own do without.
     pub stream_verdict: bool,
     /// Why applications' sockets are not enrolled; `None` where they may be.
     pub applications: Option<String>,
@@ -138,25 +138,22 @@ pub struct Report {
 }
 
 impl Report {
-    /// Chooses: without the stream verdict if that suffices, since it costs; with it where it makes the
-    /// difference for applications.
+    /// Chooses for applications: without the stream verdict if that suffices, since it costs; with it where it
+    /// makes the difference. The mesh's own sockets never have it.
     #[must_use]
     pub fn of(kernel: String, arrangements: Vec<Arrangement>) -> Self {
-        let serves = |applications| {
-            arrangements
-                .iter()
-                .position(|arrangement| arrangement.objection(applications).is_none())
-        };
-        let chosen = serves(true).or_else(|| serves(false)).unwrap_or_default();
-        let objection = |applications| match arrangements.get(chosen) {
+        let bare = arrangements.iter().find(|it| !it.stream_verdict);
+        let serving = arrangements.iter().find(|it| it.objection(true).is_none());
+        let chosen = serving.or(bare);
+        let objection = |arrangement: Option<&Arrangement>, applications| match arrangement {
             Some(arrangement) => arrangement.objection(applications),
             None => Some("nothing was tried".to_owned()),
         };
         Self {
             kernel,
-            stream_verdict: arrangements.get(chosen).is_some_and(|it| it.stream_verdict),
-            applications: objection(true),
-            own: objection(false),
+            stream_verdict: chosen.is_some_and(|it| it.stream_verdict),
+            applications: objection(chosen, true),
+            own: objection(bare, false),
             arrangements,
         }
     }
@@ -255,6 +252,18 @@ mod tests {
         let lacking = |verdict| arrangement(verdict, &[Check::FionreadRedirected]);
         let why = Some("fionread_redirected: wrong".to_owned());
         assert_eq!(report(&[lacking(false), lacking(true)]), (false, why, None));
+    }
+
+    #[test]
+    fn own_sockets_are_judged_without_the_stream_verdict() {
+        let both = [arrangement(false, &[Check::Order]), arrangement(true, &[])];
+        assert_eq!(report(&both), (true, None, Some("order: wrong".to_owned())));
+        let both = [
+            arrangement(false, &[Check::FionreadTcp]),
+            arrangement(true, &[Check::Order]),
+        ];
+        let why = Some("fionread_tcp: wrong".to_owned());
+        assert_eq!(report(&both), (false, why, None));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Bench {
         accel::load(&mut ebpf)?;
         let sockets = taken(&mut ebpf, map::SOCKETS)?;
         if let Map::SockHash(sockets) = &sockets {
-            accel::attach_to(&ebpf, sockets, stream_verdict)?;
+            accel::attach_to(&ebpf, map::SOCKETS, sockets, stream_verdict)?;
         }
         let types = Btf::from_sys_fs().map_err(EbpfError::BtfError)?;
         match ebpf.program_mut(LOCATE) {

@@ -51,7 +51,7 @@ impl Item for Entry {
 /// Writes the entries of a map.
 pub fn dump(node: &Node, spec: &MapSpec, format: Format) -> Result<String, Failure> {
     let elsewhere = match spec.name {
-        map::SOCK_STATE | map::OWN_SOCKETS | map::SOCKETS => {
+        map::SOCK_STATE | map::OWN_SOCKETS | map::SOCKETS | map::MESH_SOCKETS => {
             Some("is storage of sockets: see `connection list`")
         }
         map::EVENTS => Some("is a ring buffer, which only the agent can read without a loss"),
