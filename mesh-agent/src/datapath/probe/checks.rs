@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mesh_common::decide::guard::QUEUE_LIMIT;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll, poll},
     io::ioctl_fionread,
@@ -150,13 +151,13 @@ fn back_pressure(pair: &mut Pair) -> Seen {
 
 /// The guard knows how long the receiver's queue is by what is charged to the socket.
 fn charge(bench: &Bench, pair: &mut Pair) -> Seen {
+    let limit = u64::from(QUEUE_LIMIT);
     let chunk = vec![0_u8; 8 << 10];
-    for _ in 0..32 {
+    for _ in 0..2 * limit / chunk.len() as u64 {
         if unless_blocked(pair.left.write(&chunk))?.is_none() {
             break;
         }
     }
-    let limit = u64::from(mesh_common::decide::guard::QUEUE_LIMIT);
     Ok(match bench.redirected(&pair.left)? {
         0 => Some("nothing was redirected".to_owned()),
         bytes if bytes > limit => Some(format!(

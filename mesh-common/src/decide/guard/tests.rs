@@ -11,7 +11,7 @@ const OPEN: View = View {
     write_seq: 1_000,
     copied_seq: 1_000,
     queued: 0,
-    receive_buffer: 131_072,
+    receive_buffer: 2 * QUEUE_LIMIT,
     state: ESTABLISHED,
     shutdown: 0,
     layer_above: false,
