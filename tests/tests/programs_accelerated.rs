@@ -5,6 +5,8 @@
 mod carried;
 #[path = "programs/databases.rs"]
 mod databases;
+#[path = "programs/mirror.rs"]
+mod mirror;
 #[path = "programs/output.rs"]
 mod output;
 #[path = "programs/streams.rs"]

@@ -3,6 +3,7 @@
 
 mod carried;
 mod databases;
+mod mirror;
 mod names;
 mod output;
 mod proxy;

@@ -1,5 +1,6 @@
 //! What programs say when they are done.
 
+use std::collections::BTreeMap;
 use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,4 +23,12 @@ pub fn number<T: std::str::FromStr>(text: &str, label: &str) -> Result<T> {
     let rest = text.lines().find_map(|line| line.trim().strip_prefix(label));
     let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     number.with_context(|| format!("no {label:?} in {text}"))
+}
+
+/// Counts of names as JSON: all of these were met, and so often together.
+pub fn assert_named(text: &str, names: &[&str], total: u64) -> Result<()> {
+    let counts: BTreeMap<String, u64> = serde_json::from_str(text).with_context(|| text.to_owned())?;
+    assert!(counts.keys().eq(names), "{counts:?}");
+    assert_eq!(counts.values().sum::<u64>(), total, "{counts:?}");
+    Ok(())
 }

@@ -1,10 +1,9 @@
 //! HTTP: nginx under load, and servers and clients in JavaScript and Python.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use harness::manifest::Port;
 use harness::scene::{Shop, vips};
 use harness::{Launch, Pod, Program, require, require_root, server};
@@ -126,7 +125,7 @@ fn node_fetches_from_node() -> Result<()> {
     let agent = shop.start()?;
     let urls = vips(10, 80).map(|vip| format!("http://{vip}/"));
     let text = output::of(shop.client.command("node").arg(script).args(urls))?;
-    assert_named(&text, 60)?;
+    output::assert_named(&text, &WEBS, 60)?;
     let least = Carried {
         // Those that are closed, and at least one of each family that is kept.
         connections: 42,
@@ -177,7 +176,7 @@ fn python_reads_from_python() -> Result<()> {
     let urls = vips(10, 80).map(|vip| format!("http://{vip}/"));
     let client = shop.client.command("python3").args(["-c", PYTHON_CLIENT]);
     let text = output::of(client.args(urls))?;
-    assert_named(&text, 40)?;
+    output::assert_named(&text, &WEBS, 40)?;
     let least = Carried {
         connections: 40,
         up: 40 * 40,
@@ -185,12 +184,4 @@ fn python_reads_from_python() -> Result<()> {
     };
     carried::at_least(&agent, "web", &WEBS, least)?;
     carried::none_lives(&shop)
-}
-
-/// Counts of names as JSON: both backends answered, and so often together.
-fn assert_named(text: &str, total: u64) -> Result<()> {
-    let counts: BTreeMap<String, u64> = serde_json::from_str(text).context("counts of names")?;
-    assert!(counts.keys().eq(WEBS), "{counts:?}");
-    assert_eq!(counts.values().sum::<u64>(), total, "{counts:?}");
-    Ok(())
 }

@@ -94,6 +94,11 @@ const PACKAGES: &[Package] = &[
     package("wrk", &[Test, Demo], "HTTP load"),
     package("iperf3", &[Test, Demo], "throughput"),
     package("nodejs", &[Test], "an HTTP server and client of its own make"),
+    package(
+        "golang-go",
+        &[Test],
+        "a runtime that waits by edge-triggered epoll",
+    ),
     package("haproxy", &[Test], "a proxy that splices"),
     package("openssl", &[Test], "certificates, and a TLS server and client"),
     package(
