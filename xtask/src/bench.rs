@@ -3,7 +3,7 @@
 //! The benchmark itself is `mesh-bench` of the package `mesh-tests`, which has the harness. This half prepares
 //! it, passes signals on, and looks afterwards, however it ended, whether anything is left.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -15,36 +15,10 @@ use crate::run::run as run_command;
 use crate::setup::{self, Group};
 use crate::workspace::Workspace;
 
-/// What `bench` is asked to do.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Rounds, in each of which every way is measured once [default: 31]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(15..))]
-    pairs: Option<u16>,
+#[path = "../../tests/src/bin/mesh-bench/options.rs"]
+mod options;
 
-    /// Measure these parts only
-    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
-    only: Vec<Part>,
-
-    /// Write the figures to a file, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-/// What can be measured on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// Requests on an open connection
-    Requests,
-    /// A connection for each request
-    Connects,
-    /// Bulk data
-    Streams,
-    /// What acceleration is worth
-    Accel,
-    /// Ten thousand Services
-    Scale,
-}
+pub use options::Options as Args;
 
 /// Prepares and measures; the exit status is 1 when a bar is missed.
 pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
@@ -78,10 +52,8 @@ fn command(args: &Args, binaries: &Path) -> Result<Command> {
     command
         .env("MESH_AGENT_BIN", binaries.join("mesh-agent"))
         .env("MESHCTL_BIN", binaries.join("meshctl"));
-    if let Some(pairs) = args.pairs {
-        command.arg("--pairs").arg(pairs.to_string());
-    }
-    for part in args.only.iter().filter_map(Part::to_possible_value) {
+    command.arg("--pairs").arg(args.pairs.to_string());
+    for part in args.only.iter().filter_map(ValueEnum::to_possible_value) {
         command.arg("--only").arg(part.get_name());
     }
     if let Some(json) = &args.json {
@@ -94,13 +66,14 @@ fn command(args: &Args, binaries: &Path) -> Result<Command> {
 
 #[cfg(test)]
 mod tests {
+    use super::options::Part;
     use super::*;
     use crate::shown::shown;
 
     #[test]
     fn the_flags_go_on_to_the_benchmark() {
         let args = Args {
-            pairs: Some(15),
+            pairs: 15,
             only: vec![Part::Scale, Part::Streams],
             json: Some("/tmp/figures.json".into()),
         };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::http::Visitors;
 use crate::order::{Order, Tally};
 use crate::processor;
 use crate::workload::{CROWD, Workload};
@@ -26,6 +27,7 @@ fn perform(order: &Order) -> Result<Tally> {
     let done = match order.workload {
         Workload::Requests | Workload::MediumRequests | Workload::LargeRequests => requests(order, 1),
         Workload::Crowd => requests(order, CROWD),
+        Workload::Http => http(order),
         Workload::Connects => connects(order),
         Workload::Streams | Workload::SmallStreams => stream(order),
     };
@@ -47,6 +49,13 @@ fn requests(order: &Order, connections: usize) -> Result<Tally> {
         exchange(&mut streams, &mut message)?;
         operations += connections as u64;
     }
+    Ok(clock.tally(operations))
+}
+
+fn http(order: &Order) -> Result<Tally> {
+    let mut visitors = Visitors::connect(order.target(0))?;
+    let clock = Clock::start();
+    let operations = visitors.ask_while(|| clock.elapsed() < order.slice)?;
     Ok(clock.tally(operations))
 }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use harness::{Place, Program, eventually};
+use harness::{Place, Pod, Program, eventually};
 
 use crate::order::{Order, Tally};
 use crate::processor;
-use crate::{client, server};
+use crate::{client, http, server};
 
 /// Names this program's other self.
 pub const WORKER: &str = "worker";
@@ -28,11 +28,12 @@ enum Role {
     Server,
 }
 
-/// A client and its server.
+/// A client and its server, and the one for HTTP.
 #[derive(Debug)]
 pub struct Crew {
     client: Worker,
     server: Worker,
+    web: Option<Program>,
 }
 
 /// What a slice of work gave.
@@ -52,13 +53,28 @@ impl Crew {
         Ok(Self {
             server: Worker::start(server, Role::Server, ground)?,
             client: Worker::start(client, Role::Client, ground)?,
+            web: None,
         })
+    }
+
+    /// Starts the server for HTTP, too.
+    pub fn serve_http(&mut self, server: &Pod) -> Result<()> {
+        let web = http::serve(server)?;
+        for process in processor::family(web.pid())? {
+            processor::prefer(process)?;
+        }
+        self.web = Some(web);
+        Ok(())
     }
 
     /// Keeps each on its processor.
     pub fn pin(&self, client: usize, server: usize) -> Result<()> {
         processor::pin(self.client.program.pid(), client)?;
-        processor::pin(self.server.program.pid(), server)
+        processor::pin(self.server.program.pid(), server)?;
+        let family = self.web_processes()?;
+        family
+            .into_iter()
+            .try_for_each(|process| processor::pin(process, server))
     }
 
     /// A slice of work.
@@ -78,9 +94,16 @@ impl Crew {
 
     fn server_used(&mut self) -> Result<Duration> {
         let nanos = self.server.ask("used")?;
-        Ok(Duration::from_nanos(
-            nanos.parse().with_context(|| nanos.clone())?,
-        ))
+        let mut used = Duration::from_nanos(nanos.parse().with_context(|| nanos.clone())?);
+        for process in self.web_processes()? {
+            used += processor::used_by(process)?;
+        }
+        Ok(used)
+    }
+
+    fn web_processes(&self) -> Result<Vec<u32>> {
+        let family = self.web.as_ref().map(|web| processor::family(web.pid()));
+        Ok(family.transpose()?.unwrap_or_default())
     }
 }
 

@@ -13,6 +13,8 @@ mod catalogue;
 mod client;
 mod crew;
 mod dnat;
+mod http;
+mod options;
 mod order;
 mod processor;
 mod report;
@@ -26,14 +28,15 @@ mod workload;
 
 use std::fs;
 use std::io::{Write as _, stdin, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, exit};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use harness::require;
 
+use options::{Options, Part};
 use report::Report;
 use rounds::Town;
 use way::Way;
@@ -42,35 +45,16 @@ use workload::Workload;
 /// Measures what the mesh costs.
 #[derive(Parser)]
 #[command(name = "mesh-bench")]
-struct Options {
-    /// Rounds, in each of which every way is measured once
-    #[arg(long, value_name = "N", default_value_t = 31, value_parser = clap::value_parser!(u16).range(15..))]
-    pairs: u16,
-
-    /// Measure these parts only
-    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
-    only: Vec<Part>,
-
-    /// Write the figures to a file, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-/// What can be measured on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
-    Requests,
-    Connects,
-    Streams,
-    Accel,
-    Scale,
+struct Cli {
+    #[command(flatten)]
+    options: Options,
 }
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, crew::WORKER, role, control] => crew::work(role, Path::new(control)).map(|()| ExitCode::SUCCESS),
-        _ => run(&Options::parse()),
+        _ => run(&Cli::parse().options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -120,9 +104,20 @@ fn measure(options: &Options) -> Result<Report> {
             .skipped
             .push("everything on two CPUs: this process may use one only".into());
     }
-    let nft = require::program("nft");
+    let [nft, nginx] = ["nft", "nginx"].map(require::program);
+    if let Err(reason) = &nginx {
+        workloads.retain(|(workload, _)| *workload != Workload::Http);
+        report
+            .skipped
+            .push(format!("HTTP: {reason} (Debian package nginx-light)"));
+    }
     say("building the nodes");
-    let mut town = Town::build(nft.is_ok() && !workloads.is_empty(), wanted(Part::Accel))?;
+    let mut ways: Vec<_> = workloads.iter().flat_map(|(_, ways)| *ways).copied().collect();
+    ways.retain(|way| nft.is_ok() || *way != Way::Dnat);
+    let mut town = Town::build(&ways)?;
+    if workloads.iter().any(|(workload, _)| *workload == Workload::Http) {
+        town.serve_http()?;
+    }
     if !workloads.is_empty() {
         match nft {
             Err(reason) => report
@@ -168,8 +163,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Options::command().debug_assert();
-        assert!(Options::try_parse_from(["mesh-bench", "--pairs", "14"]).is_err());
-        assert!(Options::try_parse_from(["mesh-bench", "--only", "scale,streams"]).is_ok());
+        Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["mesh-bench", "--pairs", "14"]).is_err());
+        assert!(Cli::try_parse_from(["mesh-bench", "--only", "scale,streams"]).is_ok());
     }
 }

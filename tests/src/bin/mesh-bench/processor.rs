@@ -49,6 +49,15 @@ pub fn used_by(process: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// A process and its children.
+pub fn family(process: u32) -> Result<Vec<u32>> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let children = text.split_whitespace().map(str::parse);
+    let children: Result<Vec<_>, _> = children.collect();
+    Ok([vec![process], children.with_context(|| path)?].concat())
+}
+
 fn threads(process: u32) -> Result<Vec<Pid>> {
     let path = format!("/proc/{process}/task");
     let entries = fs::read_dir(&path).with_context(|| path.clone())?;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::bar::Verdict;
 use crate::crew::Sample;
 use crate::order::Order;
-use crate::side::{SERVER, SERVICE, Side};
+use crate::side::{Mesh, SERVER, SERVICE, Side};
 use crate::statistics::Estimate;
 use crate::way::{DEMANDS, Measure, Way};
 use crate::workload::Workload;
@@ -22,6 +22,8 @@ pub struct Town {
     dnat: Option<Side>,
     bare: Side,
     mesh: Side,
+    /// Where it is wanted.
+    no_reads: Option<Side>,
     /// Where the kernel can and it is asked for.
     accelerated: Option<Side>,
 }
@@ -39,15 +41,30 @@ pub struct Cell {
 }
 
 impl Town {
-    /// Builds all nodes.
-    pub fn build(with_dnat: bool, with_acceleration: bool) -> Result<Self> {
+    /// Builds the nodes for these ways.
+    pub fn build(ways: &[Way]) -> Result<Self> {
+        let node = |way, build: fn() -> Result<Side>| ways.contains(&way).then(build).transpose();
         Ok(Self {
             plain: Side::plain()?,
-            dnat: with_dnat.then(Side::dnat).transpose()?,
-            bare: Side::mesh("no-packets", false)?,
-            mesh: Side::mesh("mesh", true)?,
-            accelerated: with_acceleration.then(Side::accelerated).transpose()?,
+            dnat: node(Way::Dnat, Side::dnat)?,
+            bare: Side::mesh(Mesh::NoPackets)?,
+            mesh: Side::mesh(Mesh::Whole)?,
+            no_reads: node(Way::MeshNoReads, || Side::mesh(Mesh::NoReads))?,
+            accelerated: node(Way::Accelerated, Side::accelerated)?,
         })
+    }
+
+    /// Starts the server for HTTP where HTTP is measured.
+    pub fn serve_http(&mut self) -> Result<()> {
+        let sides = [
+            Some(&mut self.plain),
+            self.dnat.as_mut(),
+            self.accelerated.as_mut(),
+        ];
+        for side in sides.into_iter().flatten() {
+            side.crew.serve_http(&side.server)?;
+        }
+        Ok(())
     }
 
     /// Measures a workload by these ways, with the client on the first and the server on the second of these processors.
@@ -63,6 +80,7 @@ impl Town {
             self.dnat.as_ref(),
             Some(&self.bare),
             Some(&self.mesh),
+            self.no_reads.as_ref(),
             self.accelerated.as_ref(),
         ];
         for side in sides.into_iter().flatten() {
@@ -118,7 +136,9 @@ impl Town {
     fn work(&mut self, way: Way, workload: Workload) -> Result<Sample> {
         let first = match way {
             Way::Plain | Way::PlainAgain | Way::MeshPod | Way::Accelerated => SERVER,
-            Way::Dnat | Way::MeshNoPackets | Way::Mesh | Way::AcceleratedService => SERVICE,
+            Way::Dnat | Way::MeshNoPackets | Way::Mesh | Way::MeshNoReads | Way::AcceleratedService => {
+                SERVICE
+            }
         };
         let order = Order {
             workload,
@@ -138,6 +158,7 @@ impl Town {
             Way::Dnat => self.dnat.as_mut(),
             Way::MeshNoPackets => Some(&mut self.bare),
             Way::Mesh | Way::MeshPod => Some(&mut self.mesh),
+            Way::MeshNoReads => self.no_reads.as_mut(),
             Way::Accelerated | Way::AcceleratedService => self.accelerated.as_mut(),
         }
     }

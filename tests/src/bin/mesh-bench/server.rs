@@ -14,7 +14,9 @@ use crate::workload::{CROWD, Workload};
 
 /// Serves, and says for every line how much time of a processor it used so far, in nanoseconds.
 pub fn work(control: &UnixStream) -> Result<()> {
-    for workload in Workload::ALL {
+    // HTTP has a server of its own.
+    let workloads = Workload::ALL.into_iter();
+    for workload in workloads.filter(|workload| *workload != Workload::Http) {
         let port = workload.port();
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
             .with_context(|| format!("listening on port {port}"))?;

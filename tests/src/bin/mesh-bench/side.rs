@@ -26,6 +26,17 @@ pub const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 const SOON: Duration = Duration::from_secs(5);
 
+/// What there is of the mesh on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mesh {
+    /// All of it.
+    Whole,
+    /// All but the packet programs.
+    NoPackets,
+    /// All but what reads the kernel's memory: the list of connections and acceleration.
+    NoReads,
+}
+
 /// A node with its workers.
 #[derive(Debug)]
 pub struct Side {
@@ -54,11 +65,15 @@ impl Side {
         Ok(side)
     }
 
-    /// The same, and the mesh; with the packet programs or without.
-    pub fn mesh(name: &str, packets: bool) -> Result<Self> {
-        let mut side = Self::build(name)?;
+    /// The same, and the mesh.
+    pub fn mesh(mesh: Mesh) -> Result<Self> {
+        let mut side = Self::build(match mesh {
+            Mesh::Whole => "mesh",
+            Mesh::NoPackets => "no-packets",
+            Mesh::NoReads => "no-reads",
+        })?;
         side.describe_pods()?;
-        side.start_agent(packets)?;
+        side.start_agent(mesh)?;
         Ok(side)
     }
 
@@ -69,16 +84,17 @@ impl Side {
         let namespace = manifest::namespace("shop", true);
         let namespace = namespace.annotation(acceleration::ANNOTATION, acceleration::SOCKET);
         side.sandbox.manifests().apply(&namespace)?;
-        side.start_agent(true)?;
-        wait_probed(&side.sandbox)?;
+        side.start_agent(Mesh::Whole)?;
         for address in [SERVER, SERVICE] {
             side.ensure_redirects(address)?;
         }
         Ok(side)
     }
 
-    /// With this service, with the packet programs or without.
-    fn start_agent(&mut self, packets: bool) -> Result<()> {
+    /// With the service.
+    fn start_agent(&mut self, mesh: Mesh) -> Result<()> {
+        // The agent needs CAP_SYS_ADMIN, which implies CAP_PERFMON: what can be missing are the kernel's types.
+        const HIDE_TYPES: &str = "mount --bind /dev/null /sys/kernel/btf/vmlinux && exec \"$@\"";
         let side = self;
         let ports = Workload::ALL.map(|workload| {
             let port = workload.port();
@@ -87,12 +103,13 @@ impl Side {
         let service = manifest::service("shop", "server", &[SERVICE.into()], &ports, &[("app", "server")]);
         side.sandbox.manifests().apply(&service)?;
         let agent = side.sandbox.agent();
-        let agent = if packets {
-            agent
-        } else {
-            agent.arg("--packets").arg("off")
+        let agent = match mesh {
+            Mesh::Whole => agent,
+            Mesh::NoPackets => agent.arg("--packets").arg("off"),
+            Mesh::NoReads => agent.under(&["unshare", "--mount", "sh", "-c", HIDE_TYPES, "sh"]),
         };
         side.agent = Some(agent.start()?);
+        let packets = mesh != Mesh::NoPackets;
         let as_wanted = until(SOON, || {
             side.counts_packets().is_ok_and(|counted| counted == packets)
         });
@@ -100,7 +117,23 @@ impl Side {
             as_wanted,
             "the packet programs are not as they should be: wanted {packets}"
         );
+        wait_probed(&side.sandbox)?;
+        let (status, text) = side.acceleration()?;
+        let possible = status["own"]["enabled"].as_bool();
+        ensure!(
+            possible == Some(mesh != Mesh::NoReads),
+            "acceleration is not as it should be on a node with {mesh:?}: {text}"
+        );
         Ok(())
+    }
+
+    /// What `meshctl` says of acceleration, read and as it is.
+    fn acceleration(&self) -> Result<(Value, String)> {
+        let status = self.sandbox.meshctl(["accel", "status", "-o", "json"])?;
+        let answer = String::from_utf8_lossy(&status.stdout).into_owned();
+        let parsed = serde_json::from_str(&answer)
+            .with_context(|| format!("{answer}{}", String::from_utf8_lossy(&status.stderr)))?;
+        Ok((parsed, answer))
     }
 
     /// What is measured as accelerated must be: all but the first messages of requests go past TCP.
@@ -111,11 +144,8 @@ impl Side {
         for _ in 0..EXCHANGES {
             client::exchange(&mut stream, &mut vec![0; Workload::Requests.bytes()])?;
         }
-        let status = self.sandbox.meshctl(["accel", "status", "-o", "json"])?;
-        let answer = String::from_utf8_lossy(&status.stdout);
-        let parsed: Value = serde_json::from_slice(&status.stdout)
-            .with_context(|| format!("{answer}{}", String::from_utf8_lossy(&status.stderr)))?;
-        let redirected = parsed["connections"]["redirectedMessages"]
+        let (status, answer) = self.acceleration()?;
+        let redirected = status["connections"]["redirectedMessages"]
             .as_u64()
             .unwrap_or_default();
         ensure!(

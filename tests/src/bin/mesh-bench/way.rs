@@ -18,6 +18,8 @@ pub enum Way {
     MeshNoPackets,
     /// To a service's address through the mesh.
     Mesh,
+    /// The same, with an agent that may not read the kernel's memory: its programs know nothing of acceleration.
+    MeshNoReads,
     /// To the pod's address, both pods in the mesh.
     MeshPod,
     /// To the pod's address, both pods accelerated.
@@ -29,17 +31,18 @@ pub enum Way {
 impl Way {
     /// Those that make a difference for a workload: an open connection is the same whatever was dialled.
     pub fn of(workload: Workload) -> &'static [Self] {
-        const ALL: [Way; 6] = [
+        const ALL: [Way; 7] = [
             Way::Plain,
             Way::Dnat,
             Way::MeshNoPackets,
             Way::PlainAgain,
             Way::Mesh,
+            Way::MeshNoReads,
             Way::MeshPod,
         ];
         match workload {
             Workload::Connects => &ALL,
-            _ => &ALL[..5],
+            _ => &ALL[..6],
         }
     }
 
@@ -61,6 +64,7 @@ impl fmt::Display for Way {
             Self::Dnat => "DNAT service",
             Self::MeshNoPackets => "mesh, no packet program",
             Self::Mesh => "mesh",
+            Self::MeshNoReads => "mesh, no kernel reads",
             Self::MeshPod => "mesh, pod address",
             Self::Accelerated => "accelerated",
             Self::AcceleratedService => "accelerated service",
@@ -125,19 +129,22 @@ const fn on(processors: usize, demand: Demand) -> Demand {
 }
 
 /// All of it, on one processor and on two.
-pub const DEMANDS: [Demand; 17] = [
+pub const DEMANDS: [Demand; 20] = [
     demand(Workload::Requests, Way::MeshNoPackets, Way::Plain, 0.98),
     demand(Workload::Requests, Way::Mesh, Way::Plain, 0.93),
     demand(Workload::Requests, Way::Mesh, Way::Dnat, 1.12),
     demand(Workload::Connects, Way::Mesh, Way::Plain, 0.87),
     demand(Workload::Connects, Way::Mesh, Way::Dnat, 1.25),
     demand(Workload::Streams, Way::Mesh, Way::Plain, 0.97),
+    demand(Workload::Requests, Way::Mesh, Way::MeshNoReads, 0.99),
+    demand(Workload::Connects, Way::Mesh, Way::MeshNoReads, 0.99),
     accelerated(Workload::Requests, 1.55),
     cpu(Workload::Requests, 0.65),
     accelerated(Workload::MediumRequests, 1.55),
     cpu(Workload::MediumRequests, 0.65),
     accelerated(Workload::LargeRequests, 1.35),
     accelerated(Workload::Crowd, 1.5),
+    accelerated(Workload::Http, 1.35),
     on(1, accelerated(Workload::Streams, 0.95)),
     on(2, accelerated(Workload::Streams, 0.85)),
     accelerated(Workload::SmallStreams, 0.95),

@@ -9,6 +9,8 @@ const KIB: usize = 1024;
 
 /// Connections of [`Workload::Crowd`].
 pub const CROWD: usize = 16;
+/// Connections of [`Workload::Http`].
+pub const VISITORS: usize = 32;
 
 /// One kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub enum Workload {
     LargeRequests,
     /// Requests on many connections at once, of one client and one server with a thread each.
     Crowd,
+    /// HTTP requests on many connections that are kept, each sent as soon as the one before is answered, as wrk does it; the
+    /// server is nginx.
+    Http,
     /// A connection for each request; the server closes it, as in HTTP/1.0, so that the client's ports do not
     /// rest for a minute each.
     Connects,
@@ -32,11 +37,12 @@ pub enum Workload {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Requests,
         Self::MediumRequests,
         Self::LargeRequests,
         Self::Crowd,
+        Self::Http,
         Self::Connects,
         Self::Streams,
         Self::SmallStreams,
@@ -54,14 +60,15 @@ impl Workload {
             Self::LargeRequests => 8084,
             Self::Crowd => 8085,
             Self::SmallStreams => 8086,
+            Self::Http => 8087,
         }
     }
 
-    /// Bytes of a request, and of its answer; of a stream, of one write.
+    /// Bytes of a request, and of its answer; of a stream, of one write; of HTTP, of an answer's body.
     pub fn bytes(self) -> usize {
         match self {
             Self::Requests | Self::Crowd | Self::Connects => 64,
-            Self::SmallStreams => KIB,
+            Self::Http | Self::SmallStreams => KIB,
             Self::MediumRequests => 16 * KIB,
             Self::LargeRequests | Self::Streams => 64 * KIB,
         }
@@ -74,6 +81,7 @@ impl Workload {
             Self::MediumRequests => "request of 16 KiB and its answer",
             Self::LargeRequests => "request of 64 KiB and its answer",
             Self::Crowd => "request of 64 bytes and its answer on 16 connections",
+            Self::Http => "HTTP request and its answer of 1 KiB on 32 connections",
             Self::Connects => "connect, request, close",
             Self::Streams => "64 KiB written",
             Self::SmallStreams => "1 KiB written",
@@ -88,6 +96,7 @@ impl fmt::Display for Workload {
             Self::MediumRequests => "requests-16k",
             Self::LargeRequests => "requests-64k",
             Self::Crowd => "crowd",
+            Self::Http => "http",
             Self::Connects => "connects",
             Self::Streams => "streams",
             Self::SmallStreams => "streams-1k",
