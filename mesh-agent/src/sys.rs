@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod clock;
 pub mod heap;
+pub mod netlink;
 pub mod netns;
 pub mod privilege;
 pub mod raw;
