@@ -12,4 +12,5 @@ pub mod netns;
 pub mod privilege;
 pub mod raw;
 pub mod route;
+pub mod sock_diag;
 pub mod wait;
