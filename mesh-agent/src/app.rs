@@ -13,4 +13,5 @@ pub mod publish;
 pub mod readiness;
 pub mod run;
 pub mod serve;
+mod upkeep;
 pub mod wire;

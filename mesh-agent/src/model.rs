@@ -8,3 +8,4 @@ pub mod ledger;
 pub mod maglev;
 pub mod object;
 pub mod op;
+pub mod stale;

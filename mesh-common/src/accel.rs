@@ -8,7 +8,7 @@ use crate::addr::{Addr, Port};
 /// Key of `SOCKETS`, `MESH_SOCKETS` and `SPLICES`: one end of a connection, and the pod whose network namespace its socket is in.
 /// The same tuple in two pods is two keys, so a pod that gives itself another's addresses gets nothing.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct SocketKey {
     /// Workload id of the socket's pod, known by the socket's network namespace.
     pub pod: u32,

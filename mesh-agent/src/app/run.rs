@@ -28,6 +28,7 @@ use super::{
     publish::Publisher,
     readiness::Readiness,
     serve,
+    upkeep::Upkeep,
     wire::{self, Wire},
 };
 use crate::{
@@ -121,6 +122,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     telemetry.fill(engine.ledger().usage());
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
+    let upkeep = Upkeep::new(pins.clone());
     loop {
         if let Some(wire) = &mut wire {
             wire.follow(engine.assignment());
@@ -156,6 +158,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                     wire.keep();
                 }
                 keep_attached(&ebpf, &pins, &cgroup, &readiness);
+                upkeep.look(&engine);
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());
             }

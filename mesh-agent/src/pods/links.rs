@@ -26,7 +26,7 @@ pub struct Link {
 /// # Errors
 /// The kernel's.
 pub fn list() -> io::Result<Vec<Link>> {
-    let answers = route::list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let answers = route::list(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     let link = |answer: &route::Answer| {
         let message = LinkMessage::parse(&answer.body).map_err(io::Error::other)?;
         Ok(describe(&message))

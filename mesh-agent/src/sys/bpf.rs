@@ -15,6 +15,8 @@ use std::{
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
+use super::raw::Data;
+
 /// `enum bpf_attach_type`, as far as it is used.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u32)]
@@ -55,6 +57,7 @@ const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
+const MAP_LOOKUP_AND_DELETE: u32 = 21;
 const ITER_CREATE: u32 = 33;
 const QUERY_EFFECTIVE: u32 = 1;
 const LINK_TYPE_CGROUP: u32 = 3;
@@ -202,6 +205,57 @@ pub fn map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<
         padding: 0,
     };
     new_fd(LINK_CREATE, &attr)
+}
+
+/// Takes an entry out of a hash map, in one step: nobody can change the value after it was read (kernel 5.14 and newer).
+/// `None` where there is no such entry.
+///
+/// # Errors
+/// The kernel's; EINVAL where key or value is not as long as the map's.
+pub fn take<K: Data, V: Data>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    #[derive(FromBytes, Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        map_fd: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let MapInfo {
+        key: keys,
+        value: values,
+        ..
+    } = info_by_fd(map)?;
+    if (keys as usize, values as usize) != (size_of::<K>(), size_of::<V>()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut value = V::new_zeroed();
+    let mut attr = Attr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: std::ptr::from_ref(key).expose_provenance() as u64,
+        value: (&raw mut value).expose_provenance() as u64,
+        flags: 0,
+    };
+    // SAFETY: both pointers name objects that live across the call and are as long as the map's keys and values; a
+    // value may hold any bytes.
+    let taken = unsafe { call_mut(MAP_LOOKUP_AND_DELETE, &mut attr) };
+    match taken {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The start of `struct bpf_map_info`.
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+struct MapInfo {
+    kind: u32,
+    id: u32,
+    key: u32,
+    value: u32,
 }
 
 /// Opens an iterator's output, to be read once.

@@ -14,8 +14,8 @@ pub use super::netlink::{Answer, Outcome};
 ///
 /// # Errors
 /// The kernel's.
-pub fn list(message: RouteNetlinkMessage) -> Outcome {
-    netlink::ask(NETLINK_ROUTE, request(NLM_F_DUMP, &message))
+pub fn list(message: &RouteNetlinkMessage) -> Outcome {
+    netlink::ask(NETLINK_ROUTE, request(NLM_F_DUMP, message))
 }
 
 /// Asks, or orders, in the network namespace of the calling thread; what came of each, in order. All go out in one
@@ -52,7 +52,7 @@ pub fn interfaces() -> io::Result<Vec<u32>> {
         family_type: [u16; 2],
         index: u32,
     }
-    let answers = list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let answers = list(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     let index = |answer: &Answer| {
         let (link, _) = Interface::read_from_prefix(&answer.body).ok()?;
         Some(link.index)

@@ -105,6 +105,12 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Both ends, its own first; those of IPv4 as such, also on a socket of IPv6.
+    #[must_use]
+    pub const fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (canonical(self.local), canonical(self.remote))
+    }
+
     /// Whether no process has it any more, so that nobody will read or write.
     #[must_use]
     pub const fn is_orphan(&self) -> bool {
@@ -143,7 +149,7 @@ pub fn list(family: Family, protocol: Protocol, states: States) -> io::Result<Ve
         .collect())
 }
 
-/// The TCP socket with these ends; `None` where there is none.
+/// The TCP socket with these ends, of whatever family it is; `None` where there is none.
 ///
 /// # Errors
 /// The kernel's.
@@ -155,7 +161,7 @@ pub fn find_tcp(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Sock
         Ok(answers) => Ok(answers
             .iter()
             .filter_map(|answer| read(answer, Protocol::Tcp))
-            .find(|socket| (socket.local, socket.remote) == (local, remote))),
+            .find(|socket| socket.ends() == (canonical(local), canonical(remote)))),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
@@ -277,6 +283,10 @@ const fn diag(family: Family, protocol: Protocol, states: States, id: Id) -> Dia
         states: states.0,
         id,
     }
+}
+
+const fn canonical(end: SocketAddr) -> SocketAddr {
+    SocketAddr::new(end.ip().to_canonical(), end.port())
 }
 
 /// An address of IPv4 has the first four bytes.

@@ -13,6 +13,7 @@ mod raw;
 mod seen;
 mod stamped;
 mod strangers;
+mod swept;
 mod switches;
 mod tables;
 mod waiting;

@@ -2,7 +2,7 @@
 //! difference that is known.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,11 +65,11 @@ fn is_end(line: &Line<'_>, error: ErrorKind) -> bool {
     }
 }
 
-/// Writes until that fails.
-fn write_until_refused(mut to: &TcpStream, block: &Block) -> Result<ErrorKind> {
+/// Writes until that fails, which it must within a limit.
+fn write_until_refused(mut to: &TcpStream, block: &Block, limit: Duration) -> Result<ErrorKind> {
     let start = Instant::now();
     loop {
-        ensure!(start.elapsed() < PATIENCE, "nobody refuses");
+        ensure!(start.elapsed() < limit, "nobody refuses");
         if let Err(error) = to.write_all(block.at(0, PIECE)) {
             return Ok(error.kind());
         }
@@ -129,7 +129,7 @@ fn a_reset_stops_both_directions_under_load() -> Result<()> {
             let reads = dice.one_in(2);
             let start = Instant::now();
             let refused = thread::scope(|scope| {
-                let sender = scope.spawn(|| write_until_refused(&near, &block));
+                let sender = scope.spawn(|| write_until_refused(&near, &block, PATIENCE));
                 let mut buffer = vec![0; PIECE];
                 while reads && start.elapsed() < wait {
                     let _ = (&far).read(&mut buffer)?;
@@ -234,7 +234,7 @@ fn senders_that_wait_for_room_see_that_their_reader_was_killed() -> Result<()> {
         // Goes by redirect, as the others are too large for.
         stream.write_all(block.at(0, 1))?;
         let (refused, took) = thread::scope(|scope| -> Result<_> {
-            let sender = scope.spawn(|| write_until_refused(&stream, &block));
+            let sender = scope.spawn(|| write_until_refused(&stream, &block, PATIENCE));
             // Time enough to fill all buffers.
             thread::sleep(Duration::from_millis(500));
             ensure!(!sender.is_finished(), "nothing stops the sender");
@@ -254,6 +254,60 @@ fn senders_that_wait_for_room_see_that_their_reader_was_killed() -> Result<()> {
     Ok(())
 }
 
+/// A reader that said before that it writes no more says nothing when it closes. Takes up to 25 seconds: the agent looks
+/// every ten for senders that wait for nobody, and believes the second look.
+#[test]
+fn slow_senders_that_wait_for_room_see_that_a_half_closed_reader_closed() -> Result<()> {
+    const TWO_LOOKS: Duration = Duration::from_secs(25);
+    require_root!();
+    let block = Block::new(68, 64 << 10);
+    let took = on_both("half", |line| {
+        let (mut near, far) = line.pair()?;
+        let (other_near, other_far) = line.pair()?;
+        for stream in [&near, &other_near] {
+            stream.set_write_timeout(Some(2 * TWO_LOOKS))?;
+        }
+        near.write_all(block.at(0, 1))?;
+        (&other_near).write_all(block.at(0, 1))?;
+        line.assert_redirected(2)?;
+        for reader in [&far, &other_far] {
+            reader.shutdown(Shutdown::Write)?;
+        }
+        thread::scope(|scope| -> Result<_> {
+            let sender = scope.spawn(|| write_until_refused(&near, &block, 2 * TWO_LOOKS));
+            // Its reader lives, and takes its time.
+            let other = scope.spawn(|| write_until_refused(&other_near, &block, 2 * TWO_LOOKS));
+            thread::sleep(Duration::from_millis(500));
+            ensure!(
+                !sender.is_finished() && !other.is_finished(),
+                "nothing stops the senders"
+            );
+            let closed = Instant::now();
+            drop(far);
+            let joined = sender.join();
+            let refused = joined.map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+            let took = closed.elapsed();
+            println!("{:?}: {refused} after {took:?}", line.path);
+            ensure!(took < TWO_LOOKS, "{refused} after {took:?}");
+            ensure!(
+                is_end(line, refused)
+                    || line.path == Path::Redirect && refused == ErrorKind::ConnectionAborted,
+                "{refused}"
+            );
+            ensure!(!other.is_finished(), "the other sender was ended, too");
+            let ended = line.twins.agent.log().matches("its reader is gone").count();
+            ensure!(ended == usize::from(line.path == Path::Redirect), "{ended}");
+            abort(other_far)?;
+            let joined = other.join();
+            let refused = joined.map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+            ensure!(is_end(line, refused), "{refused}");
+            Ok(took)
+        })
+    })?;
+    assert!(took[0] < SOON, "{took:?}");
+    Ok(())
+}
+
 /// As a killed one, but within this process, many times, and at any moment.
 #[test]
 fn senders_see_that_their_reader_closed() -> Result<()> {
@@ -264,7 +318,7 @@ fn senders_see_that_their_reader_closed() -> Result<()> {
         for (near, far) in line.pairs(24)? {
             let start = Instant::now();
             let refused = thread::scope(|scope| -> Result<ErrorKind> {
-                let sender = scope.spawn(|| write_until_refused(&near, &block));
+                let sender = scope.spawn(|| write_until_refused(&near, &block, PATIENCE));
                 dice.pause(5_000);
                 let mut some = vec![0; dice.size(PIECE)];
                 let _ = (&far).read(&mut some)?;

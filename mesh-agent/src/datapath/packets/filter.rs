@@ -102,7 +102,7 @@ pub const fn is_egress(hook: Hook) -> bool {
 /// The kernel's.
 pub fn qdiscs() -> io::Result<BTreeMap<u32, Qdisc>> {
     let request = message(0, TcHandle::UNSPEC, TcHandle::UNSPEC, 0, Vec::new());
-    let answers = route::list(RouteNetlinkMessage::GetQueueDiscipline(request))?;
+    let answers = route::list(&RouteNetlinkMessage::GetQueueDiscipline(request))?;
     let qdisc = |answer: &route::Answer| {
         let header = TcHeader::parse(&answer.body).ok()?;
         if header.parent != TcHandle::CLSACT {
@@ -139,7 +139,7 @@ pub fn open(ifindex: u32, qdisc: Qdisc) -> io::Result<Shelf> {
     let mut filters = Vec::new();
     for parent in directions {
         let request = message(ifindex, TcHandle::UNSPEC, *parent, 0, Vec::new());
-        let answers = route::list(RouteNetlinkMessage::GetTrafficFilter(request))?;
+        let answers = route::list(&RouteNetlinkMessage::GetTrafficFilter(request))?;
         let read = |answer: &route::Answer| read(&answer.body, *parent == EGRESS).map_err(io::Error::other);
         let found = answers.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         // Ours are listed once as a filter, and once more as what stands for their priority.
