@@ -1,7 +1,7 @@
 //! Sockets of a network namespace: listed, and destroyed without touching any other.
 
 use std::io::{ErrorKind, Read as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -40,7 +40,7 @@ impl Scene {
             let from: IpAddr = if to.is_ipv4() {
                 Ipv4Addr::UNSPECIFIED.into()
             } else {
-                std::net::Ipv6Addr::UNSPECIFIED.into()
+                Ipv6Addr::UNSPECIFIED.into()
             };
             let socket = UdpSocket::bind((from, 0))?;
             socket.connect((to, 9))?;
@@ -151,7 +151,28 @@ fn connected_udp_is_found_and_destroyed() -> Result<()> {
     Ok(())
 }
 
-/// A socket whose process has gone, and one that nobody has accepted yet, are told from one that is in use.
+/// A socket of IPv6 that talks IPv4 is found by its addresses of IPv4.
+#[test]
+fn a_mapped_address_is_one_of_ipv4() -> Result<()> {
+    require_root!();
+    let scene = Scene::new("diag-mapped")?;
+    let listener = scene
+        .server
+        .run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)))?;
+    let to = SocketAddr::new(scene.server.v4(), listener.local_addr()?.port());
+    let near = scene.client.run(|| TcpStream::connect(to))?;
+    let (mut far, _) = listener.accept()?;
+    let from = near.local_addr()?;
+    let found = scene.server.run(|| sock_diag::find_tcp(to, from))?;
+    let found = found.context("the accepted socket")?;
+    assert_eq!((found.family, found.ends()), (Family::V6, (to, from)));
+    require!(destroy(&scene.server, &found)?);
+    let error = far.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(error, Err(ErrorKind::ConnectionAborted));
+    Ok(())
+}
+
+/// A socket whose process has closed it is told from one that is in use.
 #[test]
 fn what_nobody_has_is_an_orphan() -> Result<()> {
     require_root!();
