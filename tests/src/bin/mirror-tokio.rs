@@ -37,7 +37,7 @@ async fn serve(name: &str, port: u16) -> Result<()> {
 async fn mirror(stream: TcpStream, name: String) -> Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let (sender, mut queue) = tokio::sync::mpsc::channel::<Vec<u8>>(4);
-    let writes = tokio::spawn(async move {
+    let sending = tokio::spawn(async move {
         writer.write_all(name.as_bytes()).await?;
         while let Some(data) = queue.recv().await {
             writer.write_all(&data).await?;
@@ -54,7 +54,7 @@ async fn mirror(stream: TcpStream, name: String) -> Result<()> {
         sender.send(data).await?;
     }
     drop(sender);
-    Ok(writes.await??)
+    Ok(sending.await??)
 }
 
 async fn ask(port: u16, hosts: &[&str]) -> Result<()> {
@@ -85,7 +85,7 @@ async fn look(host: IpAddr, port: u16) -> Result<String> {
     }
     let sent = random(BULK)?;
     let expected = sent.clone();
-    let writes = tokio::spawn(async move {
+    let sending = tokio::spawn(async move {
         for piece in sent.chunks(PIECE) {
             writer.write_all(piece).await?;
         }
@@ -93,7 +93,7 @@ async fn look(host: IpAddr, port: u16) -> Result<String> {
     });
     let mut seen = Vec::new();
     reader.read_to_end(&mut seen).await?;
-    writes.await??;
+    sending.await??;
     ensure!(
         seen == expected,
         "of {BULK} bytes {} came back, or others",

@@ -94,7 +94,7 @@ fn tokio_mirrors_tokio() -> Result<()> {
 
 /// Builds the mirror with Go's standard library alone. The first time may take long, then Go has it in its cache.
 fn build_go(shop: &Shop) -> Result<Mirror> {
-    const PATIENCE: Duration = Duration::from_secs(120);
+    const PATIENCE: Duration = Duration::from_mins(2);
     let dir = server::directory(&shop.client, "go")?;
     let program = dir.join("mirror");
     let build = shop.client.command("go").args(["build", "-o"]);
