@@ -150,6 +150,7 @@ pub fn list(family: Family, protocol: Protocol, states: States) -> io::Result<Ve
 }
 
 /// The TCP socket with these ends, of whatever family it is; `None` where there is none.
+/// A kernel without `tcp_diag` (a module in some distributions) finds none at all.
 ///
 /// # Errors
 /// The kernel's.
