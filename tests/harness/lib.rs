@@ -33,6 +33,7 @@
 )]
 
 pub mod agent;
+pub mod apiserver;
 mod binary;
 pub mod census;
 mod cgroup;

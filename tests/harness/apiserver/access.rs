@@ -1,0 +1,188 @@
+//! Who is who, and who may not do what.
+
+use std::collections::HashMap;
+
+use super::failure::{Answer, Failure};
+use super::route::Target;
+
+/// Members may do anything.
+const MASTERS: &str = "system:masters";
+
+/// Someone the server knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// Groups.
+    pub groups: Vec<String>,
+}
+
+impl User {
+    /// Of the name and no group.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// Someone who may do anything.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self {
+            name: "kubernetes-admin".into(),
+            groups: vec![MASTERS.into()],
+        }
+    }
+}
+
+/// What is refused to everybody but administrators. `None` stands for any.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Denial {
+    /// `list`, `watch`, ...
+    pub verb: Option<String>,
+    /// Plural.
+    pub resource: Option<String>,
+    /// Only in this namespace.
+    pub namespace: Option<String>,
+}
+
+/// Credentials and denials.
+#[derive(Debug, Default)]
+pub struct Access {
+    tokens: HashMap<String, User>,
+    certificates: HashMap<Vec<u8>, User>,
+    denials: Vec<Denial>,
+}
+
+impl Access {
+    /// Takes a bearer token for a user.
+    pub fn add_token(&mut self, token: &str, user: User) {
+        self.tokens.insert(token.into(), user);
+    }
+
+    /// Takes a token no longer.
+    pub fn remove_token(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
+    /// Takes a certificate, as it is sent, for a user.
+    pub fn add_certificate(&mut self, der: &[u8], user: User) {
+        self.certificates.insert(der.into(), user);
+    }
+
+    /// Refuses something from now on.
+    pub fn deny(&mut self, denial: Denial) {
+        self.denials.push(denial);
+    }
+
+    /// Refuses nothing from now on.
+    pub fn allow_all(&mut self) {
+        self.denials.clear();
+    }
+
+    /// Who sent a certificate, or else the header `Authorization`.
+    pub fn authenticate(&self, certificate: Option<&[u8]>, authorization: Option<&str>) -> Answer<&User> {
+        let by_certificate = certificate.and_then(|der| self.certificates.get(der));
+        let by_token = || {
+            let (scheme, token) = authorization?.split_once(' ')?;
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return None;
+            }
+            self.tokens.get(token.trim())
+        };
+        by_certificate.or_else(by_token).ok_or_else(Failure::unauthorized)
+    }
+
+    /// Whether the user may.
+    pub fn authorize(&self, user: &User, verb: &str, target: &Target) -> Answer<()> {
+        let denied = |denial: &&Denial| {
+            let fits = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|text| text == has);
+            fits(&denial.verb, verb)
+                && fits(&denial.resource, target.resource.plural)
+                && fits(&denial.namespace, target.namespace.as_deref().unwrap_or_default())
+        };
+        if user.groups.iter().any(|group| group == MASTERS)
+            || !self.denials.iter().any(|denial| denied(&denial))
+        {
+            return Ok(());
+        }
+        let resource = match &target.subresource {
+            Some(sub) => format!("{}/{sub}", target.resource.plural),
+            None => target.resource.plural.into(),
+        };
+        let place = match &target.namespace {
+            Some(namespace) => format!("in the namespace {namespace:?}"),
+            None => "at the cluster scope".into(),
+        };
+        let what = format!(
+            "User {:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
+            user.name, target.resource.group
+        );
+        let name = target.name.as_deref().unwrap_or_default();
+        Err(Failure::forbidden(target.resource, name, &what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::route::{Route, parse};
+    use super::*;
+
+    fn target(path: &str) -> Target {
+        match parse(path) {
+            Some(Route::Objects(target)) => target,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_denial_is_worded_like_the_real_servers() {
+        let mut access = Access::default();
+        access.deny(Denial {
+            verb: Some("list".into()),
+            resource: Some("pods".into()),
+            namespace: None,
+        });
+        let user = User::named("system:serviceaccount:mesh:agent");
+        let message = |verb: &str, path: &str| {
+            let refused = access.authorize(&user, verb, &target(path));
+            refused.err().map(|failure| failure.message)
+        };
+        assert_eq!(
+            message("list", "/api/v1/pods").as_deref(),
+            Some(
+                "pods is forbidden: User \"system:serviceaccount:mesh:agent\" cannot list resource \"pods\" \
+                 in API group \"\" at the cluster scope"
+            )
+        );
+        assert_eq!(
+            message("list", "/api/v1/namespaces/a/pods").as_deref(),
+            Some(
+                "pods is forbidden: User \"system:serviceaccount:mesh:agent\" cannot list resource \"pods\" \
+                 in API group \"\" in the namespace \"a\""
+            )
+        );
+        assert_eq!(message("watch", "/api/v1/pods"), None);
+        assert_eq!(message("list", "/api/v1/nodes"), None);
+        let pods = target("/api/v1/pods");
+        assert_eq!(access.authorize(&User::admin(), "list", &pods), Ok(()));
+    }
+
+    #[test]
+    fn tokens_and_certificates() {
+        let mut access = Access::default();
+        access.add_token("old", User::named("a"));
+        access.add_certificate(b"cert", User::named("b"));
+        let name = |access: &Access, certificate: Option<&[u8]>, header| {
+            let user = access.authenticate(certificate, header);
+            user.map_or_else(|failure| failure.reason.to_owned(), |user| user.name.clone())
+        };
+        assert_eq!(name(&access, None, Some("Bearer old")), "a");
+        assert_eq!(name(&access, Some(b"cert"), None), "b");
+        assert_eq!(name(&access, None, Some("Basic old")), "Unauthorized");
+        access.remove_token("old");
+        assert_eq!(name(&access, None, Some("Bearer old")), "Unauthorized");
+    }
+}
