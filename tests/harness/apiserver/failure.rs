@@ -143,28 +143,27 @@ impl Failure {
         Self::conflict(resource, name, WHY)
     }
 
-    /// Fields that other managers own: `causes` are pairs of message and field.
+    /// Fields that other managers own: pairs of who, and which, those of a manager side by side.
     #[must_use]
-    pub fn apply_conflict(causes: &[(String, String)]) -> Self {
-        let message = match causes {
-            [(cause, field)] => format!("Apply failed with 1 conflict: {cause}: {field}"),
-            _ => {
-                let mut lines = format!("Apply failed with {} conflicts:", causes.len());
-                let mut last = "";
-                for (cause, field) in causes {
-                    if last != cause {
-                        lines.push_str(&format!(" {cause}:"));
-                        last = cause;
-                    }
-                    lines.push_str(&format!("\n- {field}"));
+    pub fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let message = if let [(who, field)] = conflicts {
+            format!("Apply failed with 1 conflict: conflict with {who}: {field}")
+        } else {
+            let mut lines = Vec::new();
+            for (index, (who, field)) in conflicts.iter().enumerate() {
+                if index == 0 || conflicts[index - 1].0 != *who {
+                    lines.push(format!("conflicts with {who}:"));
                 }
-                lines
+                lines.push(format!("- {field}"));
             }
+            format!(
+                "Apply failed with {} conflicts: {}",
+                conflicts.len(),
+                lines.join("\n")
+            )
         };
-        let causes: Vec<_> = causes
-            .iter()
-            .map(|(cause, field)| json!({"reason": "FieldManagerConflict", "message": cause, "field": field}))
-            .collect();
+        let cause = |(who, field): &(String, String)| json!({"reason": "FieldManagerConflict", "message": format!("conflict with {who}"), "field": field});
+        let causes: Vec<_> = conflicts.iter().map(cause).collect();
         let mut failure = Self::new(409, "Conflict", message);
         failure.details = Some(json!({ "causes": causes }));
         failure
@@ -216,7 +215,7 @@ impl Failure {
         failure
     }
 
-    /// Options of a request that do not go together.
+    /// Options of a request that do not go together: `ListOptions`, `PatchOptions`.
     #[must_use]
     pub fn invalid_options(kind: &str, field: &str, what: &str) -> Self {
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {field}: {what}");

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::apply::apply;
 use super::failure::{Answer, Failure};
 use super::object::Object;
 use super::query::Query;
 use super::route::Target;
 use super::store::Store;
+use super::strategic;
 use super::write::{self, Writer};
 
 const JSON: &str = "application/json-patch+json";
@@ -22,10 +24,21 @@ pub fn patch(
     target: &Target,
     format: &str,
     body: &[u8],
-    _query: &Query,
+    query: &Query,
     writer: &Writer,
 ) -> Answer<(Arc<Object>, bool)> {
     let format = format.split(';').next().unwrap_or_default().trim();
+    if format == APPLY {
+        if query.field_manager.is_empty() {
+            const WHAT: &str = "Required value: is required for apply patch";
+            return Err(Failure::invalid_options("PatchOptions", "fieldManager", WHAT));
+        }
+        return apply(store, target, yaml(body)?, query.force(), writer);
+    }
+    if query.names_force() {
+        const WHAT: &str = "Forbidden: may not be specified for non-apply patch";
+        return Err(Failure::invalid_options("PatchOptions", "force", WHAT));
+    }
     let old = write::find(store, target)?;
     let mut value = old.value();
     value["kind"] = target.resource.kind.into();
@@ -37,6 +50,8 @@ pub fn patch(
                 .map_err(|error| Failure::invalid(target.resource, &old.name, "patch", &error.to_string()))?;
         }
         MERGE => json_patch::merge(&mut value, &json(body)?),
+        STRATEGIC if !target.resource.custom => strategic::merge(target.resource, &mut value, &json(body)?)?,
+        _ if target.resource.custom => return Err(Failure::unsupported_media_type(&[JSON, MERGE, APPLY])),
         _ => return Err(Failure::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
     }
     write::replace(store, target, value, writer).map(|object| (object, false))

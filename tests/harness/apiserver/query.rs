@@ -64,6 +64,12 @@ impl Query {
         yes_if_given(&self.force)
     }
 
+    /// Whether it says so, or that it does not.
+    #[must_use]
+    pub fn names_force(&self) -> bool {
+        !self.force.is_empty()
+    }
+
     /// Whether nothing shall be written.
     #[must_use]
     pub fn dry_run(&self) -> bool {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::compare::fields_of;
 use super::defaults;
 use super::failure::{Answer, Failure};
-use super::managed;
+use super::managed::{self, Entry, Operation};
 use super::object::{Object, key};
 use super::resource::{Resource, Status, named};
 use super::route::Target;
@@ -46,7 +47,27 @@ const KEPT: [&str; 6] = [
 ];
 
 /// Makes a new object.
-pub fn create(store: &mut Store, target: &Target, mut value: Value, writer: &Writer) -> Answer<Arc<Object>> {
+pub fn create(store: &mut Store, target: &Target, value: Value, writer: &Writer) -> Answer<Arc<Object>> {
+    make(store, target, value, writer, Operation::Update)
+}
+
+/// Makes a new object that was applied: its fields are noted so.
+pub fn create_applied(
+    store: &mut Store,
+    target: &Target,
+    value: Value,
+    writer: &Writer,
+) -> Answer<Arc<Object>> {
+    make(store, target, value, writer, Operation::Apply)
+}
+
+fn make(
+    store: &mut Store,
+    target: &Target,
+    mut value: Value,
+    writer: &Writer,
+    operation: Operation,
+) -> Answer<Arc<Object>> {
     let resource = target.resource;
     check_kind(resource, &mut value)?;
     check_namespace(target, &mut value)?;
@@ -94,8 +115,19 @@ pub fn create(store: &mut Store, target: &Target, mut value: Value, writer: &Wri
     if resource.status == Status::Reset {
         remove(&mut value, "status");
     }
-    defaults::complete(resource, &mut value);
-    managed::update(resource, &json!({"metadata": {}}), &mut value, writer);
+    match operation {
+        Operation::Apply => {
+            let mut entry = Entry::of(resource, writer, operation);
+            entry.fields = fields_of(resource, &value);
+            defaults::complete(resource, &mut value);
+            managed::set(&mut value, vec![entry]);
+        }
+        Operation::Update => {
+            defaults::complete(resource, &mut value);
+            let nothing = json!({"metadata": {}, "status": value.get("status")});
+            managed::update(resource, &nothing, &mut value, writer);
+        }
+    }
     defaults::allocate(store, resource, &mut value);
     Ok(writer.put(store, resource, value))
 }
@@ -351,6 +383,19 @@ pub fn check_version(old: &Object, value: &Value) -> Answer<()> {
         given if given == old.version.to_string() => {}
         _ => return Err(Failure::modified(resource, name)),
     }
+    check_uid(old, value)
+}
+
+/// An apply names no version, or the one that is there.
+pub fn check_precondition(old: &Object, wanted: &Value) -> Answer<()> {
+    match wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
+        "" => check_uid(old, wanted),
+        _ => check_version(old, wanted),
+    }
+}
+
+fn check_uid(old: &Object, value: &Value) -> Answer<()> {
+    let (resource, name, metadata) = (old.resource, &old.name, &value["metadata"]);
     let (given, uid) = (metadata["uid"].as_str().unwrap_or_default(), old.value());
     let uid = uid["metadata"]["uid"].as_str().unwrap_or_default();
     if given.is_empty() || given == uid {
