@@ -37,6 +37,8 @@ mod patch;
 mod query;
 pub mod resource;
 mod route;
+#[cfg(test)]
+mod scene;
 mod schema;
 mod selector;
 mod serve;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::compare::{compare, fields_of};
+use super::defaults;
 use super::failure::{Answer, Failure};
 use super::fields::Fields;
 use super::managed::{self, Entry, Operation};
@@ -58,6 +59,9 @@ pub fn apply(
     }
     managed::apply(&mut entries, &owner, applied, &compared);
     managed::set(&mut after, entries);
+    if !writer.status {
+        defaults::complete(resource, &mut after);
+    }
     Ok((write::commit(store, &old, &before, after, writer), false))
 }
 
@@ -142,10 +146,8 @@ fn prune(
     applied: &Fields,
     others: &[&Fields],
 ) {
-    let mut paths = last.difference(applied).paths();
-    // What is deeper goes first, so that a container is seen empty.
-    paths.reverse();
-    for path in paths {
+    // An item comes before its fields: without its keys it would not be found.
+    for path in last.difference(applied).paths() {
         let kept = applied.touches(&path) || others.iter().any(|fields| fields.touches(&path));
         if !kept {
             remove(&Place::root(resource), value, &path);
@@ -192,3 +194,6 @@ fn remove(place: &Place, value: &mut Value, path: &[String]) {
 fn hollow(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,3 +201,6 @@ fn later(now: &str, seconds: u64) -> String {
         .and_then(|time| time.checked_add(std::time::Duration::from_secs(seconds)).ok())
         .map_or_else(|| now.to_owned(), |time| time.to_string())
 }
+
+#[cfg(test)]
+mod tests;
