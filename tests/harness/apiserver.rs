@@ -28,6 +28,7 @@ mod discovery;
 mod failure;
 mod faults;
 mod fields;
+mod hex;
 mod identity;
 mod list;
 mod log;
@@ -78,7 +79,7 @@ pub const AGENT: &str = "system:serviceaccount:mesh-system:mesh-agent";
 /// Changes of each resource that are kept for watches and old lists.
 const WINDOW: usize = 10_000;
 /// As the real server, about.
-const BOOKMARKS: Duration = Duration::from_secs(60);
+const BOOKMARKS: Duration = Duration::from_mins(1);
 
 /// A server about to be started.
 #[derive(Clone, Debug)]
@@ -171,7 +172,6 @@ impl ApiServer {
             .enable_all()
             .build()?;
         let (orders, receiver) = mpsc::unbounded_channel();
-        let _entered = runtime.enter();
         runtime.spawn(serve::serve(
             shared.clone(),
             tls.into(),
@@ -179,7 +179,6 @@ impl ApiServer {
             address,
             receiver,
         ));
-        drop(_entered);
         let server = Self {
             dir: builder.dir,
             address,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, header};
@@ -30,6 +30,10 @@ pub type Body = Either<Full<Bytes>, Lines>;
 /// Bytes of a request that are taken, as the real server's default.
 const MOST: usize = 3 << 20;
 
+/// The code in the first event of a watch, where the status of the answer is 200.
+#[derive(Clone, Copy, Debug)]
+struct Told(u16);
+
 /// Answers a request; `certificate` is what the client sent in the handshake.
 pub async fn answer(
     shared: Arc<Shared>,
@@ -40,7 +44,8 @@ pub async fn answer(
     let mut entry = log::Request::new(request.uri().path(), text(headers, USER_AGENT));
     let answered = serve(&shared, certificate.as_deref(), request, &mut entry).await;
     let response = answered.unwrap_or_else(|failure| refuse(&failure));
-    entry.status = response.status().as_u16();
+    let told = response.extensions().get::<Told>().map(|told| told.0);
+    entry.status = told.unwrap_or_else(|| response.status().as_u16());
     shared.note(entry);
     response
 }
@@ -188,20 +193,30 @@ fn watch(shared: &Arc<Shared>, target: &Target, selector: Selector, query: &Quer
     };
     match shared.faults().gone {
         Some(Gone::Status) => return Err(Failure::trouble(410, None)),
-        Some(Gone::Event) => {
-            let line = watch::error(&Failure::trouble(410, None));
-            return Ok(json(StatusCode::OK, line));
-        }
+        Some(Gone::Event) => return Ok(expired(&Failure::trouble(410, None))),
         None => {}
     }
-    let (watcher, events) = {
+    let started = {
         let store = shared.store();
-        Watcher::start(&store, resource, selector, query, shared.cached(&store))?
+        Watcher::start(&store, resource, selector, query, shared.cached(&store))
+    };
+    let (watcher, events) = match started {
+        Ok(started) => started,
+        // Past the checks of the request, the real server's watches answer with an event.
+        Err(failure) if failure.code == 410 => return Ok(expired(&failure)),
+        Err(failure) => return Err(failure),
     };
     let lines = stream::open(shared.clone(), resource, watcher, events, options);
     let mut response = Response::new(Either::Right(lines));
     decorate(&mut response);
     Ok(response)
+}
+
+/// A watch of one event: the version is too old. The log says 410.
+fn expired(failure: &Failure) -> Response<Body> {
+    let mut response = json(StatusCode::OK, watch::error(failure));
+    response.extensions_mut().insert(Told(failure.code));
+    response
 }
 
 fn writer(query: &Query, headers: &HeaderMap, target: &Target) -> Writer {
@@ -246,17 +261,21 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Answer<Value> {
     }
 }
 
-async fn collect(body: Incoming) -> Answer<Bytes> {
-    let collected = Limited::new(body, MOST).collect().await;
-    collected
-        .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Failure::too_large_body(MOST)
-            } else {
-                Failure::bad_request(error.to_string())
-            }
-        })
+/// The body. One that is too long is read to its end all the same: a client that still writes would not see the answer.
+async fn collect(mut body: Incoming) -> Answer<Bytes> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::bad_request(error.to_string()))?;
+        let piece = frame.into_data().unwrap_or_default();
+        length += piece.len();
+        if length <= MOST {
+            bytes.extend_from_slice(&piece);
+        }
+    }
+    if length > MOST {
+        return Err(Failure::too_large_body(MOST));
+    }
+    Ok(bytes.into())
 }
 
 fn check_accept(headers: &HeaderMap) -> Answer<()> {

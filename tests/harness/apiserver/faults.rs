@@ -52,9 +52,9 @@ impl Match {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gone {
-    /// As the status of the answer.
+    /// As the status of the answer, which the real server doesn't do.
     Status,
-    /// As an event of type `ERROR`; open watches get it as well.
+    /// As an event of type `ERROR`, as the real server does; open watches get it as well.
     Event,
 }
 

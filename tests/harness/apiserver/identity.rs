@@ -2,6 +2,8 @@
 
 use rustls::crypto::aws_lc_rs;
 
+use super::hex;
+
 /// As the real server: no vowels, so that no words come out.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -20,7 +22,7 @@ pub fn uid() -> String {
     let mut bytes: [u8; 16] = random();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(&bytes);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
@@ -34,5 +36,5 @@ pub fn suffix() -> String {
 /// A bearer token.
 #[must_use]
 pub fn token() -> String {
-    random::<24>().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&random::<24>())
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::failure::{Answer, Failure};
+use super::hex;
 use super::object::Object;
 use super::query::Query;
 use super::resource::Resource;
@@ -34,16 +35,11 @@ struct Token {
 
 impl Token {
     fn encode(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        json.bytes().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&serde_json::to_vec(self).unwrap_or_default())
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let digits: Option<Vec<_>> = (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-            .collect();
-        serde_json::from_slice(&digits?).ok()
+        serde_json::from_slice(&hex::decode(text)?).ok()
     }
 }
 
@@ -65,15 +61,8 @@ pub fn list(
     if !query.continuation.is_empty() {
         return resume(store, resource, selector, query, limit);
     }
-    let exact = query.resource_version_match == "Exact";
+    let (current, exact) = (store.version(), query.resource_version_match == "Exact");
     match query.version()? {
-        None => Ok(cut(
-            store.objects(resource),
-            store.version(),
-            None,
-            selector,
-            limit,
-        )),
         Some(version) if exact || (version > 0 && limit > 0 && query.resource_version_match.is_empty()) => {
             let objects = at(store, resource, version)?;
             Ok(cut(&objects, version, None, selector, limit))
@@ -82,15 +71,9 @@ pub fn list(
             let objects = at(store, resource, cached)?;
             Ok(cut(&objects, cached, None, selector, 0))
         }
-        Some(version) if version > store.version() => Err(Failure::too_large(version, store.version())),
-        // At least as new: with a limit from etcd, without one from the cache. Both are up to date.
-        Some(_) => Ok(cut(
-            store.objects(resource),
-            store.version(),
-            None,
-            selector,
-            limit,
-        )),
+        Some(version) if version > current => Err(Failure::too_large(version, current)),
+        // The newest, or at least as new: with a limit from etcd, without one from the cache. Both are up to date.
+        _ => Ok(cut(store.objects(resource), current, None, selector, limit)),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Request {
     pub user: String,
     /// With what program.
     pub user_agent: String,
-    /// HTTP status of the answer; 0 while there is none.
+    /// HTTP status of the answer; 410 also for a watch that was told so in its first event. 0 while there is none.
     pub status: u16,
 }
 

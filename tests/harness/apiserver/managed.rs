@@ -58,14 +58,14 @@ impl Entry {
     /// As conflicts name it.
     #[must_use]
     pub fn who(&self) -> String {
-        let mut who = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            who.push_str(&format!(" with subresource {:?}", self.subresource));
+        let part = match self.subresource.as_str() {
+            "" => String::new(),
+            subresource => format!(" with subresource {subresource:?}"),
+        };
+        match self.operation {
+            Operation::Apply => format!("{:?}{part}", self.manager),
+            Operation::Update => format!("{:?}{part} using {}", self.manager, self.api_version),
         }
-        if self.operation == Operation::Update {
-            who.push_str(&format!(" using {}", self.api_version));
-        }
-        who
     }
 
     fn read(value: &Value) -> Self {

@@ -107,40 +107,40 @@ impl Store {
         object: Arc<Object>,
         deleted: bool,
     ) {
-        let shelf = &mut self.shelves[resource.index()];
-        shelf.history.push_back(Arc::new(Change {
+        let here = &mut self.shelves[resource.index()];
+        here.history.push_back(Arc::new(Change {
             version: self.version,
             before,
             object,
             deleted,
         }));
-        while shelf.history.len() > self.window {
-            if let Some(change) = shelf.history.pop_front() {
-                shelf.floor = change.version;
+        while here.history.len() > self.window {
+            if let Some(change) = here.history.pop_front() {
+                here.floor = change.version;
             }
         }
     }
 
     /// Changes after a version, at most `limit`; an error if some are forgotten.
     pub fn since(&self, resource: &Resource, version: u64, limit: usize) -> Answer<Vec<Arc<Change>>> {
-        let shelf = self.shelf(resource);
-        if version < shelf.floor {
-            return Err(Failure::too_old(version, shelf.floor));
+        let kept = self.shelf(resource);
+        if version < kept.floor {
+            return Err(Failure::too_old(version, kept.floor));
         }
-        let start = shelf.history.partition_point(|change| change.version <= version);
-        Ok(shelf.history.range(start..).take(limit).cloned().collect())
+        let start = kept.history.partition_point(|change| change.version <= version);
+        Ok(kept.history.range(start..).take(limit).cloned().collect())
     }
 
     /// What was there at a version; `None` if that is forgotten.
     #[must_use]
     pub fn objects_at(&self, resource: &Resource, version: u64) -> Option<Objects> {
-        let shelf = self.shelf(resource);
-        if version < shelf.floor {
+        let kept = self.shelf(resource);
+        if version < kept.floor {
             return None;
         }
-        let mut objects = shelf.objects.clone();
+        let mut objects = kept.objects.clone();
         let newer = |change: &&Arc<Change>| change.version > version;
-        for change in shelf.history.iter().rev().take_while(newer) {
+        for change in kept.history.iter().rev().take_while(newer) {
             match &change.before {
                 Some(before) => objects.insert(before.key(), before.clone()),
                 None => objects.remove(&change.object.key()),

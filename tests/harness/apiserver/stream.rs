@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::watch::{self, Event, Watcher};
 
 /// The real server gives a watch 30 to 60 minutes.
-const LONGEST: Duration = Duration::from_secs(45 * 60);
+const LONGEST: Duration = Duration::from_mins(45);
 /// Before the end a watcher is told where it stands.
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 /// Bytes in a piece, about.

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use harness::apiserver::{AGENT, Denial};
 use hyper::Request;
+use kube::api::ListParams;
 use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
 use crate::bench::{Bench, client};
@@ -14,8 +16,9 @@ async fn an_old_token_is_refused() -> Result<()> {
     let ask = async |token: &str| -> Result<u16> {
         let request = Request::get("/api/v1/namespaces").header("authorization", format!("Bearer {token}"));
         let anonymous = bench.server.kubeconfig(&json!({}));
-        let kubeconfig = kube::config::Kubeconfig::from_yaml(&anonymous)?;
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+        let kubeconfig = Kubeconfig::from_yaml(&anonymous)?;
+        let mut config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         config.default_retry = false;
         let client = kube::Client::try_from(config)?;
         Ok(client.send(request.body(Body::empty())?).await?.status().as_u16())
@@ -54,7 +57,7 @@ async fn a_denial_meets_the_agent_and_not_the_administrator() -> Result<()> {
     assert_eq!(denied.body["reason"], "Forbidden");
     let admin = client(&bench.server, "admin.kubeconfig").await?;
     let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::all(admin);
-    assert!(pods.list(&Default::default()).await?.items.is_empty());
+    assert!(pods.list(&ListParams::default()).await?.items.is_empty());
     bench.server.allow_all();
     assert_eq!(bench.get("/api/v1/pods").await?.code, 200);
     let users: Vec<_> = bench

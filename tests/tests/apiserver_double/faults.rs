@@ -155,10 +155,10 @@ async fn a_restored_backup_starts_at_lower_versions() -> Result<()> {
     watch.told().await?;
     bench.server.restore(backup)?;
     assert!(watch.line().await.is_err(), "broken off");
-    let list = bench.get(CONFIGS).await?.body;
-    assert_eq!(list["metadata"]["resourceVersion"], backup.to_string());
-    assert_eq!(list["items"][0]["data"]["round"], "1");
-    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    let now = bench.get(CONFIGS).await?.body;
+    assert_eq!(now["metadata"]["resourceVersion"], backup.to_string());
+    assert_eq!(now["items"][0]["data"]["round"], "1");
+    assert_eq!(now["items"].as_array().map(Vec::len), Some(1));
     let newer = bench.get(&format!("{CONFIGS}?resourceVersion={lost}")).await?;
     assert_eq!((newer.code, &newer.body["reason"]), (504, &"Timeout".into()));
     let cause = &newer.body["details"]["causes"][0];

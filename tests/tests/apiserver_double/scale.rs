@@ -17,7 +17,7 @@ fn slice(number: usize, round: usize) -> Value {
     let endpoint = |index: usize| {
         json!({
             "addresses": [format!("10.{}.{}.{}", number / 250, number % 250, index)],
-            "conditions": {"ready": (round + index) % 2 == 0, "serving": true, "terminating": false},
+            "conditions": {"ready": (round + index).is_multiple_of(2), "serving": true, "terminating": false},
             "nodeName": format!("node-{index}"),
         })
     };

@@ -39,7 +39,7 @@ async fn bookmarks_come_by_the_clock_and_before_the_end() -> Result<()> {
         .watch(&format!("{CONFIGS}&allowWatchBookmarks=true&timeoutSeconds=1"))
         .await?;
     let version = bench.config("a", "1")?;
-    assert_eq!(watch.told().await?, "ADDED a");
+    while watch.told().await? != "ADDED a" {}
     let mark = watch.next().await?;
     assert_eq!(
         mark,
@@ -50,12 +50,8 @@ async fn bookmarks_come_by_the_clock_and_before_the_end() -> Result<()> {
     let later = bench
         .server
         .put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "m"}}))?;
-    loop {
-        let mark = watch.next().await?;
-        if mark["object"]["metadata"]["resourceVersion"] == later.to_string() {
-            break;
-        }
-    }
+    let version = later.to_string();
+    while watch.next().await?["object"]["metadata"]["resourceVersion"] != version.as_str() {}
     let start = Instant::now();
     while watch.line().await?.is_some() {}
     assert!(
@@ -66,7 +62,7 @@ async fn bookmarks_come_by_the_clock_and_before_the_end() -> Result<()> {
     let mut quiet = bench.watch(&format!("{CONFIGS}&resourceVersion={later}")).await?;
     assert!(quiet.silent().await);
     // Two seconds before the end, whatever the interval.
-    bench.server.set_bookmarks(Duration::from_secs(600));
+    bench.server.set_bookmarks(Duration::from_mins(10));
     let start = Instant::now();
     let path = format!("{CONFIGS}&resourceVersion={later}&allowWatchBookmarks=true&timeoutSeconds=3");
     let mut watch = bench.watch(&path).await?;
@@ -121,15 +117,23 @@ async fn versions_that_are_no_longer_kept_are_gone() -> Result<()> {
     }
     bench.watch(&watch).await?;
     bench.config("a", "4")?;
-    let gone = bench.get(&watch).await?;
+    // Told in the stream, like the real server: its answer is 200.
+    let mut gone = bench.watch(&watch).await?;
     let oldest = start + 1;
+    let event = gone.next().await?;
     assert_eq!(
-        (gone.code, &gone.body["message"]),
         (
-            410,
+            &event["type"],
+            &event["object"]["code"],
+            &event["object"]["message"]
+        ),
+        (
+            &"ERROR".into(),
+            &410.into(),
             &format!("too old resource version: {start} ({oldest})").into()
         )
     );
+    assert_eq!(gone.line().await?, None);
     assert_eq!(
         bench.server.requests().last().map(|request| request.status),
         Some(410)
