@@ -1,5 +1,6 @@
 //! Lists: which objects, at which version, in which pieces.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ fn check_match(query: &Query) -> Answer<()> {
     }
 }
 
-fn at(store: &Store, resource: &Resource, version: u64) -> Answer<Objects> {
+fn at<'a>(store: &'a Store, resource: &Resource, version: u64) -> Answer<Cow<'a, Objects>> {
     if version > store.version() {
         return Err(Failure::too_large(version, store.version()));
     }

@@ -1,5 +1,6 @@
 //! All objects with their versions, and what changed: etcd and the watch cache in one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -133,14 +134,15 @@ impl Store {
 
     /// What was there at a version; `None` if that is forgotten.
     #[must_use]
-    pub fn objects_at(&self, resource: &Resource, version: u64) -> Option<Objects> {
+    pub fn objects_at(&self, resource: &Resource, version: u64) -> Option<Cow<'_, Objects>> {
         let kept = self.shelf(resource);
         if version < kept.floor {
             return None;
         }
-        let mut objects = kept.objects.clone();
+        let mut objects = Cow::Borrowed(&kept.objects);
         let newer = |change: &&Arc<Change>| change.version > version;
         for change in kept.history.iter().rev().take_while(newer) {
+            let objects = objects.to_mut();
             match &change.before {
                 Some(before) => objects.insert(before.key(), before.clone()),
                 None => objects.remove(&change.object.key()),
@@ -171,7 +173,7 @@ impl Store {
     pub fn restore(&mut self, version: u64) -> Answer<()> {
         let old: Option<Vec<_>> = RESOURCES
             .iter()
-            .map(|resource| self.objects_at(resource, version))
+            .map(|resource| self.objects_at(resource, version).map(Cow::into_owned))
             .collect();
         let Some(old) = old else {
             return Err(Failure::expired(format!("version {version} is no longer kept")));

@@ -113,20 +113,18 @@ impl Watcher {
             ));
         }
         let (version, initial) = match query.version()? {
-            None => (store.version(), Some(store.objects(resource).clone())),
+            None => (store.version(), store.objects_at(resource, store.version())),
             Some(0) => (cached, store.objects_at(resource, cached)),
             Some(version) => {
                 store.since(resource, version, 0)?;
                 (version, None)
             }
         };
-        let initial = initial
-            .into_iter()
-            .flat_map(std::collections::BTreeMap::into_values);
+        let initial = initial.iter().flat_map(|objects| objects.values());
         let initial = initial.filter(|object| selector.matches(object));
-        let added = |object| Event {
+        let added = |object: &Arc<Object>| Event {
             kind: Kind::Added,
-            object,
+            object: object.clone(),
         };
         let events = initial.map(added).collect();
         let watcher = Self {
