@@ -46,7 +46,7 @@ impl Authority {
     /// What clients trust.
     #[must_use]
     pub fn certificate(&self) -> String {
-        self.0.pem()
+        text("CERTIFICATE", self.0.der())
     }
 
     /// For a client; the user is the common name, the groups are organizations.
@@ -68,8 +68,8 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Identity {
             der: certificate.der().clone(),
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
+            certificate: text("CERTIFICATE", certificate.der()),
+            key: text("PRIVATE KEY", &key.serialize_der()),
             secret: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         })
     }
@@ -92,4 +92,9 @@ impl Authority {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// PEM.
+fn text(tag: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(tag, der))
 }
