@@ -20,6 +20,7 @@ mod access;
 mod answer;
 mod apply;
 mod certificates;
+mod checks;
 pub mod command;
 mod compare;
 mod defaults;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::checks;
 use super::compare::{compare, fields_of};
 use super::defaults;
 use super::failure::{Answer, Failure};
@@ -25,7 +26,7 @@ pub fn apply(
     writer: &Writer,
 ) -> Answer<(Arc<Object>, bool)> {
     let resource = target.resource;
-    write::check_kind(resource, &mut wanted)?;
+    checks::check_kind(resource, &mut wanted)?;
     check(target, &mut wanted)?;
     let old = match write::find(store, target) {
         Ok(old) => old,
@@ -35,7 +36,7 @@ pub fn apply(
         Err(failure) => return Err(failure),
     };
     let before = old.value();
-    write::check_precondition(&old, &wanted)?;
+    checks::check_precondition(&old, &wanted)?;
     let wanted = part(resource, wanted, writer.status);
     let owner = Entry::of(resource, writer, Operation::Apply);
     let mut entries = managed::entries(&before);
