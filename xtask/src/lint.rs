@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::interrupt::Interrupted;
+use crate::manifests;
 use crate::run::run;
 use crate::workspace::Workspace;
 
@@ -40,7 +41,7 @@ pub fn passes(command: &mut Command) -> Result<bool> {
     }
 }
 
-fn checks(mode: Mode, workspace: &Workspace) -> [(&'static str, Command); 3] {
+fn checks(mode: Mode, workspace: &Workspace) -> [(&'static str, Command); 4] {
     let mut format = workspace.cargo();
     format.args(["fmt", "--all"]);
     if mode == Mode::Check {
@@ -60,6 +61,7 @@ fn checks(mode: Mode, workspace: &Workspace) -> [(&'static str, Command); 3] {
             "clippy of the kernel half",
             clippy(mode, workspace, &["--package", "mesh-ebpf"]),
         ),
+        ("manifests", manifests::check(workspace)),
     ]
 }
 

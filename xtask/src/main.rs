@@ -9,6 +9,7 @@ mod environment;
 mod interrupt;
 mod kernel;
 mod lint;
+mod manifests;
 mod run;
 mod search;
 mod setup;
@@ -48,6 +49,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what the mesh costs, as ratios to the same without it; as root
     Bench(bench::Args),
+    /// List what is applied to a cluster, or check it without one
+    Manifests(manifests::Args),
     /// Check what reviewers should not have to: format, lints, documentation, dependencies
     Tidy(tidy::Args),
 }
@@ -72,6 +75,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Test(args) => test::run(&args, &workspace),
         Task::Demo(args) => demo::run(&args, &workspace),
         Task::Bench(args) => bench::run(&args, &workspace),
+        Task::Manifests(args) => manifests::run(&args, &workspace),
         Task::Tidy(args) => tidy::run(&args, &workspace),
     }
 }

@@ -1,0 +1,107 @@
+//! What kustomizations list, and what they make.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::finding::Finding;
+use crate::world::{File, KUSTOMIZATION, Object, World};
+
+/// The kinds, each with the version that has it.
+const KINDS: [(&str, &str); 2] = [
+    ("Kustomization", "kustomize.config.k8s.io/v1beta1"),
+    ("Component", "kustomize.config.k8s.io/v1alpha1"),
+];
+
+const FIELDS: [&str; 6] = [
+    "apiVersion",
+    "kind",
+    "resources",
+    "components",
+    "configMapGenerator",
+    "generatorOptions",
+];
+
+/// Checks that what is listed is there, and that what is there is listed.
+pub fn check(world: &World) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in &world.files {
+        if file.is_kustomization() {
+            findings.extend(file.objects().flat_map(judge));
+        } else if !is_listed(world, file) {
+            findings.push(Finding {
+                file: file.path.clone(),
+                document: 0,
+                field: String::new(),
+                what: format!("no {KUSTOMIZATION} beside it lists it"),
+            });
+        }
+    }
+    findings
+}
+
+/// Namespace and name of the `ConfigMap`s that are made.
+pub fn config_maps(world: &World) -> impl Iterator<Item = (&str, &str)> {
+    let files = world.files.iter().filter(|file| file.is_kustomization());
+    let generators = files.flat_map(File::objects);
+    let generators = generators.flat_map(|object| object.items("/configMapGenerator"));
+    generators.filter_map(|(_, it)| Some((it["namespace"].as_str()?, it["name"].as_str()?)))
+}
+
+fn judge(object: Object<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let kind = (object.kind(), object.text("/apiVersion"));
+    if !KINDS.contains(&kind) {
+        findings.push(object.finding("/kind", format!("none of {KINDS:?}")));
+    }
+    let fields = object.value.as_object();
+    for unknown in fields
+        .into_iter()
+        .flat_map(|fields| fields.keys())
+        .filter(|key| !FIELDS.contains(&key.as_str()))
+    {
+        let pointer = format!("/{unknown}");
+        findings.push(object.finding(&pointer, "a field that is not checked: teach mesh-manifests"));
+    }
+    let directory = object.file.path.parent().unwrap_or(Path::new("."));
+    for list in ["/resources", "/components"] {
+        for (pointer, entry) in object.items(list) {
+            let path = directory.join(entry.as_str().unwrap_or_default());
+            if !path.is_file() && !path.join(KUSTOMIZATION).is_file() {
+                findings.push(object.finding(&pointer, format!("{} is not there", path.display())));
+            }
+        }
+    }
+    findings.extend(
+        object
+            .items("/configMapGenerator")
+            .flat_map(|(pointer, it)| judge_generator(object, &pointer, it)),
+    );
+    findings
+}
+
+fn judge_generator(object: Object<'_>, pointer: &str, generator: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for field in ["name", "namespace"] {
+        if generator[field].as_str().is_none() {
+            findings.push(object.finding(&format!("{pointer}/{field}"), "missing"));
+        }
+    }
+    for (pointer, literal) in object.items(&format!("{pointer}/literals")) {
+        if literal.as_str().and_then(|text| text.split_once('=')).is_none() {
+            findings.push(object.finding(&pointer, "not KEY=VALUE"));
+        }
+    }
+    findings
+}
+
+fn is_listed(world: &World, file: &File) -> bool {
+    let mut beside = world
+        .files
+        .iter()
+        .filter(|other| other.is_kustomization() && other.path.parent() == file.path.parent());
+    beside.any(|kustomization| {
+        let mut lists = kustomization.objects().flat_map(|it| it.items("/resources"));
+        lists.any(|(_, entry)| entry.as_str().map(Path::new) == file.path.file_name().map(Path::new))
+    })
+}
