@@ -37,6 +37,9 @@ pub struct Place {
     /// Runtime directory: lock, admin socket, names.
     #[arg(long, env = "MESH_RUN_DIR", value_name = "DIR", default_value = path::RUN_DIR)]
     pub run_dir: PathBuf,
+    /// Network namespace with the host ends of the pods' interfaces [default: its own].
+    #[arg(long, env = "MESH_HOST_NETNS", value_name = "FILE")]
+    pub host_netns: Option<PathBuf>,
 }
 
 /// Options of `mesh-agent run`.

@@ -24,7 +24,7 @@ use crate::{
         assign::{self, Assignment, Candidate},
         discover,
     },
-    sys::{clock, heap},
+    sys::{clock, heap, netns::Host},
 };
 
 /// Keeps the tables equal to the cluster.
@@ -34,6 +34,7 @@ pub struct Engine {
     tables: Tables,
     assignment: Assignment,
     netns_dir: PathBuf,
+    host: Host,
     /// Counts the changes of what the ids mean.
     names_version: u64,
     /// Set when a write failed: what the ledger believes is not what the tables hold.
@@ -50,6 +51,7 @@ impl Engine {
         tables: Tables,
         capacity: Capacity,
         netns_dir: &Path,
+        host: Host,
     ) -> Result<Self, TableError> {
         let config = tables.config()?;
         let ledger = if config.abi == 0 {
@@ -68,6 +70,7 @@ impl Engine {
             tables,
             assignment: Assignment::default(),
             netns_dir: netns_dir.to_path_buf(),
+            host,
             names_version: 0,
             doubtful: false,
         })
@@ -202,7 +205,7 @@ impl Engine {
                 annotation: pod.netns.map(ToOwned::to_owned),
             })
             .collect();
-        let mut namespaces = match discover::scan(&self.netns_dir) {
+        let mut namespaces = match discover::scan(&self.netns_dir, &self.host) {
             Ok(namespaces) => namespaces,
             Err(error) if candidates.is_empty() => {
                 tracing::debug!(dir = %self.netns_dir.display(), %error, "no network namespaces");
@@ -219,7 +222,7 @@ impl Engine {
             .map(|name| self.netns_dir.join(name))
         {
             if namespaces.iter().all(|namespace| namespace.path != path) {
-                namespaces.extend(discover::look(&path));
+                namespaces.extend(discover::look(&path, &self.host));
             }
         }
         let next = assign::assign(&candidates, &namespaces, &self.netns_dir);

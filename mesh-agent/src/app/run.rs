@@ -46,7 +46,7 @@ use crate::{
     model::{cluster::Cluster, ledger::Capacity},
     pods::{host::HostAddresses, look::Look, watch::NetnsWatch},
     source::manifests::{Batch, ManifestSource},
-    sys::privilege,
+    sys::{netns::Host, privilege},
     telemetry::{events::Events, task::Telemetry},
 };
 
@@ -62,6 +62,7 @@ const VERIFY: Duration = Duration::from_secs(10);
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let missing = privilege::missing().context("asking for the capabilities of this process")?;
     anyhow::ensure!(missing.is_empty(), "missing capabilities: {}", missing.join(", "));
+    let host = Host::open(args.place.host_netns.as_deref())?;
     let (run_dir, pins, _pin_lock) = claim(&args.place)?;
     let readiness = Readiness::default();
     readiness.block("programs", "not attached yet");
@@ -71,7 +72,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tokio::spawn(axum::serve(listener, serve::readiness(readiness.clone())).into_future());
 
     let node = args.node_name.clone().map_or_else(host_name, Ok)?;
-    let cgroup = args.cgroup.clone().map_or_else(mounts::cgroup2, Ok)?;
+    let cgroup = mounts::cgroup(args.cgroup.as_deref())?;
     let cgroup = Cgroup::open(&cgroup)?;
     let sizes: MapSizes = args.map_sizes.iter().cloned().collect();
     let mut ebpf = loader::load(&pins, &sizes)?;
@@ -87,6 +88,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         tables,
         capacity(&sizes),
         &args.netns_dir,
+        host.clone(),
     )?;
 
     let telemetry = Telemetry::start(&pins, Events::open(&pins)?)?;
@@ -111,7 +113,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     readiness.clear("manifests");
 
     attach(&mut ebpf, &pins, &cgroup)?;
-    let mut wire = count_packets(args.packets, &mut ebpf, &pins, &readiness);
+    let mut wire = count_packets(args.packets, &mut ebpf, &pins, &host, &readiness);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -180,9 +182,15 @@ fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
 }
 
 /// Loads the packet programs; where that fails the agent works, and is not ready unless nobody wants them.
-fn count_packets(wish: config::Packets, ebpf: &mut Ebpf, pins: &Pins, readiness: &Readiness) -> Option<Wire> {
+fn count_packets(
+    wish: config::Packets,
+    ebpf: &mut Ebpf,
+    pins: &Pins,
+    host: &Host,
+    readiness: &Readiness,
+) -> Option<Wire> {
     let wanted = wish != config::Packets::Off;
-    match Packets::start(ebpf, pins, wish.way()) {
+    match Packets::start(ebpf, pins, host, wish.way()) {
         Ok(packets) if wanted => return Some(Wire::new(packets, readiness.clone())),
         Ok(mut packets) => {
             for error in packets.sync(&BTreeSet::new()) {
@@ -307,7 +315,8 @@ pub fn cleanup(place: &Place) -> anyhow::Result<Vec<String>> {
         .exists()
         .then(|| PinLock::take(&pins.top()))
         .transpose()?;
-    let mut removed = packets::remove_filters().context("removing packet programs")?;
+    let mut removed = packets::remove_filters(&Host::open(place.host_netns.as_deref())?)
+        .context("removing packet programs")?;
     let mut paths = uninstall(&pins)?;
     if let Some(run_dir) = run_dir {
         paths.extend(run_dir.remove()?);

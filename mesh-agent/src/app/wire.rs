@@ -91,7 +91,7 @@ impl Wire {
 
     /// Finds the host ends; returns whether that could be done.
     fn locate(&mut self) -> bool {
-        match links::list() {
+        match self.packets.host().run(links::list) {
             Ok(host) => {
                 self.ends = host_ends(&self.seen, &host);
                 true

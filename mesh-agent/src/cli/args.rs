@@ -148,7 +148,8 @@ fn read(command: &mut clap::Command, args: Vec<OsString>) -> Result<Cli, clap::E
 pub fn command(program: &'static str) -> clap::Command {
     let command = Cli::command()
         .mut_arg("bpffs", |arg| arg.global(true))
-        .mut_arg("run_dir", |arg| arg.global(true));
+        .mut_arg("run_dir", |arg| arg.global(true))
+        .mut_arg("host_netns", |arg| arg.global(true));
     if program == PLUGIN {
         command.name(PLUGIN).bin_name("kubectl mesh").display_name(PLUGIN)
     } else {

@@ -20,7 +20,10 @@ use crate::{
         readings::Readings,
         tables::{TableError, Tables},
     },
-    sys::bpf::{self, Target},
+    sys::{
+        bpf::{self, Target},
+        netns::Host,
+    },
 };
 
 /// Where everything is.
@@ -46,6 +49,11 @@ impl Node {
     /// The mount point of the BPF filesystem.
     pub fn bpffs(&self) -> &Path {
         &self.place.bpffs
+    }
+
+    /// Where the host's interfaces are.
+    pub fn host(&self) -> io::Result<Host> {
+        Host::open(self.place.host_netns.as_deref()).map_err(io::Error::other)
     }
 
     /// The agent's runtime directory.

@@ -23,7 +23,10 @@ use super::{
     readings::Readings,
     tables::TableError,
 };
-use crate::sys::bpf::{self, AttachType};
+use crate::sys::{
+    bpf::{self, AttachType},
+    netns::Host,
+};
 
 /// Both directions, by name of program.
 pub const HOOKS: [Hook; 2] = [
@@ -95,6 +98,7 @@ pub type Shortfall = BTreeMap<u32, String>;
 
 /// Attaches the packet programs where pods are, and nowhere else.
 pub struct Packets {
+    host: Host,
     pins: Pins,
     programs: Vec<Loaded>,
     readings: Readings,
@@ -106,12 +110,12 @@ pub struct Packets {
 }
 
 impl Packets {
-    /// Loads the programs and takes over what a previous agent attached. `wish` is the way to go; by default
-    /// the best that the kernel offers.
+    /// Loads the programs and takes over what a previous agent attached to the host's interfaces. `wish` is the
+    /// way to go; by default the best that the kernel offers.
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn start(ebpf: &mut Ebpf, pins: &Pins, wish: Option<Way>) -> Result<Self, PacketError> {
+    pub fn start(ebpf: &mut Ebpf, pins: &Pins, host: &Host, wish: Option<Way>) -> Result<Self, PacketError> {
         let mut programs = Vec::new();
         for hook in HOOKS {
             let failed = |source| PacketError::Program {
@@ -128,6 +132,7 @@ impl Packets {
         }
         let offered = Way::offered(programs[0].program.as_fd());
         let mut packets = Self {
+            host: host.clone(),
             pins: pins.clone(),
             programs,
             readings: Readings::open(pins)?,
@@ -151,9 +156,21 @@ impl Packets {
         &self.one_way
     }
 
+    /// Where the interfaces are.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Attaches to the interfaces that are new and leaves those that are no longer wanted. An interface that
     /// fails is reported and may be tried again; the others are not held up.
     pub fn sync(&mut self, wanted: &BTreeSet<u32>) -> Vec<PacketError> {
+        let host = self.host.clone();
+        host.run(|| Ok(self.sync_here(wanted)))
+            .unwrap_or_else(|error| vec![error.into()])
+    }
+
+    fn sync_here(&mut self, wanted: &BTreeSet<u32>) -> Vec<PacketError> {
         let mut errors = Vec::new();
         let present: BTreeSet<u32> = self.attached.iter().map(|(_, ifindex, _)| *ifindex).collect();
         for ifindex in present.difference(wanted) {
@@ -169,6 +186,14 @@ impl Packets {
     /// Asks the kernel what runs at the wanted interfaces, and forgets what was believed to run and does not:
     /// the next [`Self::sync`] attaches it again.
     pub fn verify(&mut self, wanted: &BTreeSet<u32>) -> Shortfall {
+        let host = self.host.clone();
+        host.run(|| Ok(self.verify_here(wanted))).unwrap_or_else(|error| {
+            let why = format!("the host's network namespace can't be entered: {error}");
+            wanted.iter().map(|ifindex| (*ifindex, why.clone())).collect()
+        })
+    }
+
+    fn verify_here(&mut self, wanted: &BTreeSet<u32>) -> Shortfall {
         let survey = Survey::of(self.way, &self.pins);
         let mut shortfall = Shortfall::new();
         for (ifindex, Loaded { hook, id, .. }) in wanted
@@ -262,7 +287,7 @@ impl Packets {
     fn adopt(&mut self) -> Result<(), PacketError> {
         let links = tcx::pinned(&self.pins)?.into_iter();
         let links = links.map(|(hook, ifindex)| (hook, ifindex, Way::Tcx));
-        let filters = clsact::installed()?.into_iter();
+        let filters = self.host.run(clsact::installed)?.into_iter();
         let filters = filters.map(|(hook, ifindex, _)| (hook, ifindex, Way::Clsact));
         for (hook, ifindex, way) in links.chain(filters) {
             if way != self.way || self.take_over(hook, ifindex) {
@@ -284,7 +309,11 @@ impl Packets {
         };
         let taken = match self.way {
             Way::Tcx => tcx::take_over(&self.pins, hook, ifindex, program).map_err(Into::into),
-            Way::Clsact => clsact::attach(hook, ifindex, program).map(|()| true),
+            Way::Clsact => {
+                let attach = || Ok(clsact::attach(hook, ifindex, program));
+                let done = self.host.run(attach).unwrap_or_else(|error| Err(error.into()));
+                done.map(|()| true)
+            }
         };
         taken.unwrap_or_else(|error| {
             tracing::info!(program = hook.program, ifindex, %error, "can't be taken over; attaching anew");
@@ -293,12 +322,16 @@ impl Packets {
     }
 }
 
-/// Removes our filters from every interface of the current network namespace, as `mesh-agent cleanup` wants it;
-/// returns what was removed. Links go with their pins.
+/// Removes our filters from every interface of the host, as `mesh-agent cleanup` wants it; returns what was
+/// removed. Links go with their pins.
 ///
 /// # Errors
 /// The kernel's.
-pub fn remove_filters() -> io::Result<Vec<String>> {
+pub fn remove_filters(host: &Host) -> io::Result<Vec<String>> {
+    host.run(remove_filters_here)
+}
+
+fn remove_filters_here() -> io::Result<Vec<String>> {
     let interfaces: BTreeSet<u32> = clsact::installed()?
         .into_iter()
         .map(|(_, ifindex, _)| ifindex)

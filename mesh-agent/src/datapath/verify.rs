@@ -15,6 +15,7 @@ use super::{
 };
 use crate::sys::{
     bpf::{self, Target},
+    netns::Host,
     route,
 };
 
@@ -90,11 +91,15 @@ pub struct Counting {
     pub faults: Vec<String>,
 }
 
-/// Asks about every interface of the current network namespace of which there are totals.
+/// Asks about every interface of the host of which there are totals.
 ///
 /// # Errors
 /// Where the totals or the interfaces can't be listed.
-pub fn counting(pins: &Pins, readings: &Readings) -> io::Result<Counting> {
+pub fn counting(pins: &Pins, readings: &Readings, host: &Host) -> io::Result<Counting> {
+    host.run(|| counting_here(pins, readings))
+}
+
+fn counting_here(pins: &Pins, readings: &Readings) -> io::Result<Counting> {
     let present: BTreeSet<u32> = route::interfaces()?.into_iter().collect();
     let counted = readings.packets().map_err(io::Error::other)?;
     let surveys = Way::ALL.map(|way| (way, Survey::of(way, pins)));

@@ -5,15 +5,13 @@ use std::{
     fs::{self, File},
     io,
     net::IpAddr,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use mesh_common::addr::Addr;
-use rustix::net::{AddressFamily, SocketType};
 
 use super::links::{self, Link};
-use crate::sys::netns;
+use crate::sys::netns::{self, Host};
 
 /// A network namespace as found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,25 +26,23 @@ pub struct Namespace {
     pub links: Vec<Link>,
 }
 
-/// Every network namespace with a handle in `dir`, each once, without the agent's own: that one belongs to
-/// the host (or the agent's pod) and is never a mesh pod's.
+/// Every network namespace with a handle in `dir`, each once, without the host's and the agent's own: those are
+/// never a mesh pod's.
 ///
 /// Files that are no handle, or that vanish meanwhile, are passed over.
 ///
 /// # Errors
-/// Where the directory can't be read, or the kernel does not tell cookies.
-pub fn scan(dir: &Path) -> io::Result<Vec<Namespace>> {
-    let own = netns::cookie_of(probe_socket()?)?;
+/// Where the directory can't be read.
+pub fn scan(dir: &Path, host: &Host) -> io::Result<Vec<Namespace>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        match look(&path) {
-            Ok(namespace) if namespace.cookie != own => {
+        match look(&path, host) {
+            Ok(namespace) => {
                 found.entry(namespace.cookie).or_insert(namespace);
             }
-            Ok(_) => {}
             Err(error) => {
-                tracing::debug!(path = %path.display(), %error, "not a network namespace we can enter");
+                tracing::debug!(path = %path.display(), %error, "not the network namespace of a pod");
             }
         }
     }
@@ -56,22 +52,20 @@ pub fn scan(dir: &Path) -> io::Result<Vec<Namespace>> {
 /// Looks at one handle.
 ///
 /// # Errors
-/// Where it can't be opened or is no network namespace.
-pub fn look(path: &Path) -> io::Result<Namespace> {
+/// Where it can't be opened, is no network namespace, or that of the host or of the agent.
+pub fn look(path: &Path, host: &Host) -> io::Result<Namespace> {
     let handle = File::open(path)?;
-    let inside = || Ok((netns::cookie_of(probe_socket()?)?, addresses()?, links::list()?));
+    let inside = || Ok((netns::own_cookie()?, addresses()?, links::list()?));
     let (cookie, addresses, links) = netns::run_in(&handle, inside)?;
+    if host.is_reserved(cookie) {
+        return Err(io::Error::other("it is the host's or the agent's own"));
+    }
     Ok(Namespace {
         path: path.to_path_buf(),
         cookie,
         addresses,
         links,
     })
-}
-
-/// Any socket will do to ask for its namespace.
-fn probe_socket() -> io::Result<OwnedFd> {
-    Ok(rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?)
 }
 
 fn addresses() -> io::Result<Vec<Addr>> {
@@ -101,14 +95,14 @@ mod tests {
     fn files_that_are_no_handles_are_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("note.txt"), "no namespace").unwrap();
-        assert_eq!(scan(dir.path()).unwrap(), []);
+        let host = Host::open(None).unwrap();
+        assert_eq!(scan(dir.path(), &host).unwrap(), []);
     }
 
     #[test]
     fn a_missing_directory_is_an_error() {
-        assert_eq!(
-            scan(Path::new("/nonexistent")).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        let host = Host::open(None).unwrap();
+        let error = scan(Path::new("/nonexistent"), &host).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

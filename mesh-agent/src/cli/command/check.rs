@@ -11,7 +11,7 @@ use self::report::{Check, Report};
 use super::{
     accel,
     map::{self, MapRow},
-    status::PacketState,
+    status::{PacketState, counting},
 };
 use crate::{
     app::admin::Status,
@@ -149,7 +149,7 @@ fn hooks(node: &Node, held: &Held) -> Check {
 
 fn packets(node: &Node) -> Result<Check, Failure> {
     const NAME: &str = "packets are counted";
-    let state = PacketState::of(verify::counting(&node.pins, &node.readings()?));
+    let state = PacketState::of(counting(node, &node.readings()?));
     Ok(if state.faults.is_empty() {
         Check::good(NAME, state.text())
     } else {

@@ -16,7 +16,6 @@ use crate::{
         hooks::{HOOKS, Hook},
         links::Cgroup,
         packets::clsact,
-        pins::Pins,
     },
     sys::bpf::{self, AttachType},
 };
@@ -78,11 +77,12 @@ impl Item for LinkRow {
 pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
     let place = node::cgroup(&node.names(), &node.pins).ok();
     let cgroup = place.as_ref().map(|place| &place.cgroup);
-    output::list(&rows(&node.pins, cgroup)?, format)
+    output::list(&rows(node, cgroup)?, format)
 }
 
 /// Every link that is pinned, also those of which this version knows nothing, and our filters.
-pub fn rows(pins: &Pins, cgroup: Option<&Cgroup>) -> Result<Vec<LinkRow>, Failure> {
+pub fn rows(node: &Node, cgroup: Option<&Cgroup>) -> Result<Vec<LinkRow>, Failure> {
+    let pins = &node.pins;
     let dir = pins.root().join("links");
     let failed = |error| Failure::pin(dir.display(), &error, pins.root());
     let mut names = pins.links().map_err(failed)?;
@@ -95,7 +95,9 @@ pub fn rows(pins: &Pins, cgroup: Option<&Cgroup>) -> Result<Vec<LinkRow>, Failur
         Ok(row(&name, &info, effective))
     };
     let links = names.into_iter().map(look);
-    let filters = clsact::installed()
+    let filters = node
+        .host()
+        .and_then(|host| host.run(clsact::installed))
         .map_err(|error| Failure::failed(format!("listing the filters of interfaces: {error}")))?;
     let filters = filters
         .into_iter()

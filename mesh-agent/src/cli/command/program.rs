@@ -68,7 +68,7 @@ impl Item for ProgramRow {
 
 /// `prog list`.
 pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
-    let links = link::rows(&node.pins, None)?;
+    let links = link::rows(node, None)?;
     let links = by_program(links.into_iter().map(|link| (link.name, link.program)));
     let programs = census::programs()
         .map_err(|error| Failure::failed(format!("listing programs: {error} (run meshctl as root)")))?;

@@ -24,6 +24,7 @@ use crate::{
         hooks::HOOKS,
         links::LinkError,
         probe::Report,
+        readings::Readings,
         verify::{self, Counting, NotAttached},
     },
 };
@@ -116,7 +117,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         cgroup_known,
         agent: agent(node.agent.status()),
         hooks,
-        packets: PacketState::of(verify::counting(&node.pins, &readings)),
+        packets: PacketState::of(counting(node, &readings)),
         pods: held.pods.len(),
         services: held.services.len(),
         backends: held.backends.len(),
@@ -132,6 +133,11 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         ..status
     };
     Ok(Answer::of(output::one(&status, format)?, status.healthy))
+}
+
+/// What counts packets, asked where the host's interfaces are.
+pub fn counting(node: &Node, readings: &Readings) -> io::Result<Counting> {
+    verify::counting(&node.pins, readings, &node.host()?)
 }
 
 /// Where the programs should run, and which do.
