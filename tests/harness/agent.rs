@@ -31,6 +31,7 @@ pub struct AgentBuilder<'a> {
     sandbox: &'a Sandbox,
     binary: Option<PathBuf>,
     wrapper: Vec<OsString>,
+    place: Place,
     node_name: String,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
@@ -42,6 +43,7 @@ impl<'a> AgentBuilder<'a> {
             sandbox,
             binary: None,
             wrapper: Vec::new(),
+            place: sandbox.node(),
             node_name: NODE_NAME.into(),
             args: Vec::new(),
             env: Vec::new(),
@@ -59,6 +61,13 @@ impl<'a> AgentBuilder<'a> {
     #[must_use]
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(Into::into).collect();
+        self
+    }
+
+    /// In another place than the node's own network.
+    #[must_use]
+    pub fn inside(mut self, place: Place) -> Self {
+        self.place = place;
         self
     }
 
@@ -113,7 +122,7 @@ impl<'a> AgentBuilder<'a> {
             args.splice(..0, before.iter().cloned().chain([program]));
         }
         let recipe = Recipe {
-            place: sandbox.node(),
+            place: self.place,
             binary,
             args,
             env: self.env,

@@ -14,6 +14,7 @@ use crate::binary::{self, Binary};
 use crate::census::{Census, Witness};
 use crate::cgroup::Cgroup;
 use crate::http::{self, Response};
+use crate::launch::Launch;
 use crate::lock::lock;
 use crate::manifests::Manifests;
 use crate::netns::Netns;
@@ -101,24 +102,27 @@ impl Sandbox {
 
     /// Runs `meshctl` on the node, with the flags that tell it where the agent keeps things.
     pub fn meshctl<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
-        let launch = self.node().command(binary::find(Binary::Meshctl)?).args(args);
-        launch
-            .arg("--bpffs")
-            .arg(self.bpffs())
-            .arg("--run-dir")
-            .arg(self.run_dir())
-            .output()
+        self.meshctl_in(&self.node())?.args(args).output()
+    }
+
+    /// As [`Self::meshctl`], not yet started, in any place.
+    pub fn meshctl_in(&self, place: &Place) -> Result<Launch> {
+        Ok(self.told(place.command(binary::find(Binary::Meshctl)?)))
     }
 
     /// Runs `mesh-agent cleanup` on the node.
     pub fn cleanup(&self) -> Result<Output> {
-        let launch = self.node().command(binary::find(Binary::Agent)?).arg("cleanup");
-        launch
-            .arg("--bpffs")
-            .arg(self.bpffs())
-            .arg("--run-dir")
-            .arg(self.run_dir())
-            .output()
+        self.cleanup_in(&self.node())?.output()
+    }
+
+    /// As [`Self::cleanup`], not yet started, in any place.
+    pub fn cleanup_in(&self, place: &Place) -> Result<Launch> {
+        Ok(self.told(place.command(binary::find(Binary::Agent)?).arg("cleanup")))
+    }
+
+    fn told(&self, launch: Launch) -> Launch {
+        let launch = launch.arg("--bpffs").arg(self.bpffs());
+        launch.arg("--run-dir").arg(self.run_dir())
     }
 
     /// GET from the agent's admin socket.

@@ -1,0 +1,310 @@
+//! The manifests, against the agent they start and against tools that read them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use harness::require;
+use mesh_agent::app::config::Cli;
+use mesh_common::names;
+use serde_json::Value;
+
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests");
+
+/// The `DaemonSet` and the settings it gets.
+struct Install {
+    daemon_set: Value,
+    settings: Vec<(String, String)>,
+}
+
+impl Install {
+    fn read() -> Result<Self> {
+        let kustomization = document("base/kustomization.yaml")?;
+        let literals = kustomization["configMapGenerator"][0]["literals"].as_array();
+        let setting = |literal: &Value| {
+            let (name, value) = literal.as_str()?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        Ok(Self {
+            daemon_set: document("base/daemonset.yaml")?,
+            settings: literals
+                .context("no settings")?
+                .iter()
+                .filter_map(setting)
+                .collect(),
+        })
+    }
+
+    fn container(&self) -> &Value {
+        &self.daemon_set["spec"]["template"]["spec"]["containers"][0]
+    }
+
+    /// Where the agent finds a directory of the host: path there, path here.
+    fn mounts(&self) -> Vec<(&str, &str)> {
+        let spec = &self.daemon_set["spec"]["template"]["spec"];
+        let volumes = spec["volumes"].as_array().into_iter().flatten();
+        let mounts = self.container()["volumeMounts"].as_array().into_iter().flatten();
+        let mounts: Vec<_> = mounts.collect();
+        volumes
+            .filter_map(|volume| {
+                let mount = mounts.iter().find(|mount| mount["name"] == volume["name"])?;
+                Some((volume["hostPath"]["path"].as_str()?, mount["mountPath"].as_str()?))
+            })
+            .collect()
+    }
+
+    /// Values of environment variables that are written down, here or in the settings.
+    fn environment(&self) -> Vec<(String, String)> {
+        let env = self.container()["env"].as_array().into_iter().flatten();
+        let given = env.filter_map(|env| Some((env["name"].as_str()?.into(), env["value"].as_str()?.into())));
+        given.chain(self.settings.iter().cloned()).collect()
+    }
+}
+
+fn document(path: &str) -> Result<Value> {
+    let text = fs::read_to_string(Path::new(MANIFESTS).join(path)).context(path.to_owned())?;
+    Ok(serde_saphyr::from_str(&text)?)
+}
+
+/// Parses as the agent does, with variables given as the arguments they stand for.
+fn parse(install: &Install) -> Result<Cli> {
+    let command = Cli::command();
+    let run = command.find_subcommand("run").context("no `run`")?;
+    let args = install.container()["args"].as_array().context("no arguments")?;
+    let mut args: Vec<String> = args.iter().filter_map(Value::as_str).map(Into::into).collect();
+    for (name, value) in install.environment() {
+        if name == "RUST_LOG" {
+            continue;
+        }
+        let by_env = |arg: &&clap::Arg| arg.get_env().is_some_and(|env| env == name.as_str());
+        let arg = run.get_arguments().find(by_env);
+        let long = arg.and_then(clap::Arg::get_long);
+        args.push(format!(
+            "--{}={value}",
+            long.with_context(|| format!("{name} is nothing to the agent"))?
+        ));
+    }
+    Ok(Cli::try_parse_from(
+        std::iter::once("mesh-agent".to_owned()).chain(args),
+    )?)
+}
+
+#[test]
+fn the_agent_takes_what_the_manifests_give_it() -> Result<()> {
+    let mut install = Install::read()?;
+    let parsed = parse(&install);
+    // The API server is to be the source where none is named; as long as it is not, a directory has to be.
+    match parsed
+        .as_ref()
+        .map_err(|error| error.downcast_ref::<clap::Error>())
+    {
+        Err(Some(error)) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let said = error.to_string();
+            ensure!(said.contains("--manifests"), "{said}");
+        }
+        _ => drop(parsed?),
+    }
+    install.settings = vec![("MESH_PACKETS".into(), "some".into())];
+    let refused = parse(&install)
+        .err()
+        .context("a setting that is none was taken")?;
+    assert!(refused.to_string().contains("some"), "{refused}");
+    install.settings = vec![("MESH_PAKETS".into(), "auto".into())];
+    let unknown = parse(&install)
+        .err()
+        .context("a variable that is none was taken")?;
+    assert!(unknown.to_string().contains("MESH_PAKETS"), "{unknown}");
+    Ok(())
+}
+
+#[test]
+fn paths_and_ports_are_the_agents() -> Result<()> {
+    let install = Install::read()?;
+    let mounts = install.mounts();
+    for path in [names::path::BPFFS, names::path::NETNS_DIR, names::path::RUN_DIR] {
+        assert!(mounts.contains(&(path, path)), "{path} is not in {mounts:?}");
+    }
+    let environment = install.environment();
+    let host_netns = environment.iter().find(|(name, _)| name == "MESH_HOST_NETNS");
+    let (_, host_netns) = host_netns.context("no MESH_HOST_NETNS")?;
+    let of_host = mounts
+        .iter()
+        .find_map(|(host, here)| Some(Path::new(host).join(Path::new(host_netns).strip_prefix(here).ok()?)));
+    assert_eq!(of_host.as_deref(), Some(Path::new("/proc/1/ns/net")));
+    let args = install.container()["args"].to_string();
+    assert!(
+        args.contains("--cgroup=/sys/fs/cgroup") && mounts.contains(&("/sys/fs/cgroup", "/sys/fs/cgroup"))
+    );
+    let ports = install.container()["ports"].as_array().context("no ports")?;
+    let ports: Vec<_> = ports.iter().map(|port| port["containerPort"].as_u64()).collect();
+    let ours = [names::port::METRICS, names::port::READINESS].map(|port| Some(port.into()));
+    assert_eq!(ports, ours);
+    let version = install.container()["image"].as_str().unwrap_or_default();
+    assert!(
+        version.ends_with(concat!(":", env!("CARGO_PKG_VERSION"))),
+        "{version}"
+    );
+    Ok(())
+}
+
+#[test]
+fn samples_use_names_that_mean_something() -> Result<()> {
+    let directory = Path::new(MANIFESTS).join("samples");
+    let mut texts = String::new();
+    for entry in fs::read_dir(directory)? {
+        texts += &fs::read_to_string(entry?.path())?;
+    }
+    let known = [
+        (names::dataplane::LABEL, names::dataplane::ENABLED),
+        (names::acceleration::ANNOTATION, names::acceleration::SOCKET),
+        (names::load_balancing::ANNOTATION, names::load_balancing::MAGLEV),
+    ];
+    for line in texts.lines().filter(|line| line.contains(names::DOMAIN)) {
+        let pair = line.trim().split_once(": ").context("not a label")?;
+        assert!(known.contains(&pair), "{line}");
+    }
+    assert_eq!(texts.matches(names::DOMAIN).count(), known.len());
+    Ok(())
+}
+
+#[test]
+fn kubectl_renders_them() -> Result<()> {
+    require!(require::program("kubectl"));
+    let overlay = scratch("overlay")?;
+    let text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
+                resources: [manifests/base]\ncomponents: [manifests/components/prometheus]\n";
+    fs::write(overlay.join("kustomization.yaml"), text)?;
+    let render = |directory: &Path| -> Result<String> {
+        let output = Command::new("kubectl").arg("kustomize").arg(directory).output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let with_prometheus = render(&overlay)?;
+    assert!(with_prometheus.contains("kind: PodMonitor"));
+    // The name of the settings follows their content, in both places.
+    let settings: Vec<_> = with_prometheus
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("name: mesh-agent-"))
+        .filter(|rest| *rest != "metrics")
+        .collect();
+    assert!(
+        matches!(settings[..], [first, second] if first == second),
+        "{settings:?}"
+    );
+    assert!(render(&overlay.join("manifests/samples"))?.contains("mesh-agent.io/dataplane: enabled"));
+    Ok(())
+}
+
+/// Each is one slip of the pen in one file, and what is said about it.
+const SLIPS: [(&str, &str, &str, &str); 11] = [
+    (
+        "base/daemonset.yaml",
+        "imagePullPolicy",
+        "imagePulPolicy",
+        "containers[0].imagePulPolicy: unknown field",
+    ),
+    (
+        "base/daemonset.yaml",
+        "mesh-agent:0.1.0",
+        "mesh-agent",
+        "has no tag that stays",
+    ),
+    (
+        "base/daemonset.yaml",
+        "                # Maps, programs and links are made and pinned.\n",
+        "",
+        "BPF without a comment",
+    ),
+    (
+        "base/daemonset.yaml",
+        "serviceAccountName: mesh-agent",
+        "serviceAccountName: agent",
+        "no such ServiceAccount",
+    ),
+    (
+        "base/daemonset.yaml",
+        "- name: health\n",
+        "- name: healthz\n",
+        "livenessProbe.httpGet.port: no port",
+    ),
+    (
+        "base/daemonset.yaml",
+        "- configMapRef:\n                name: mesh-agent",
+        "- configMapRef:\n                name: agent",
+        "no ConfigMap \"agent\"",
+    ),
+    (
+        "base/service.yaml",
+        "targetPort: metrics",
+        "targetPort: metric",
+        "DaemonSet mesh-agent has no port of this name",
+    ),
+    (
+        "base/rbac.yaml",
+        "kind: ClusterRole\n  name: mesh-agent",
+        "kind: ClusterRole\n  name: agent",
+        "no such role",
+    ),
+    (
+        "base/kustomization.yaml",
+        "  - network-policy.yaml\n",
+        "",
+        "network-policy.yaml: no kustomization.yaml beside it lists it",
+    ),
+    (
+        "base/kustomization.yaml",
+        "  - rbac.yaml",
+        "  - rbak.yaml",
+        "rbak.yaml is not there",
+    ),
+    (
+        "samples/web.yaml",
+        "namespace: mesh-shop",
+        "namespace: mesh-shopp",
+        "no Namespace has this name",
+    ),
+];
+
+#[test]
+fn slips_of_the_pen_are_found() -> Result<()> {
+    for (number, (file, right, wrong, said)) in SLIPS.iter().enumerate() {
+        let directory = scratch(&format!("slip-{number}"))?.join("manifests");
+        let path = directory.join(file);
+        let text = fs::read_to_string(&path)?;
+        ensure!(text.contains(right), "{right} is not in {file}");
+        fs::write(&path, text.replacen(right, wrong, 1))?;
+        let output = check(&directory)?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{wrong}: {stdout}");
+        assert!(stdout.contains(said), "{wrong}: {stdout}");
+    }
+    Ok(())
+}
+
+fn check(directory: &Path) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-manifests"));
+    Ok(command.arg(directory).arg("--check").output()?)
+}
+
+/// A copy of the manifests, below a directory of its own.
+fn scratch(name: &str) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("manifests")
+        .join(name);
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(&directory)?;
+    let status = Command::new("cp")
+        .args(["-r", MANIFESTS])
+        .arg(directory.join("manifests"))
+        .status()?;
+    ensure!(status.success(), "cp: {status}");
+    Ok(directory)
+}
