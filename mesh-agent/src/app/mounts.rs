@@ -21,7 +21,10 @@ pub fn cgroup(named: Option<&Path>) -> io::Result<PathBuf> {
 
 /// Hybrid hosts mount the hierarchies of version 1 where others mount version 2, and that below it.
 fn choose(dir: &Path, is_cgroup2: impl Fn(&Path) -> io::Result<bool>) -> io::Result<PathBuf> {
-    let failed = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display()));
+    let failed = |error| {
+        let dir = dir.display();
+        io::Error::other(format!("{dir}: {error}: name a cgroup2 directory with --cgroup"))
+    };
     if is_cgroup2(dir).map_err(failed)? {
         return Ok(dir.to_path_buf());
     }
