@@ -25,13 +25,7 @@ pub struct Args {
 
 /// Builds both halves.
 pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
-    ebpf::build(workspace)?;
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--package", "mesh-agent"]);
-    if args.release {
-        cargo.arg("--release");
-    }
-    run_command(&mut cargo)?;
+    build(args.release, workspace)?;
     let directory = workspace
         .target()
         .join(if args.release { "release" } else { "debug" });
@@ -40,6 +34,17 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
         println!("{}", directory.join(binary).display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds both halves, optimised or not.
+pub fn build(release: bool, workspace: &Workspace) -> Result<()> {
+    ebpf::build(workspace)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--package", "mesh-agent"]);
+    if release {
+        cargo.arg("--release");
+    }
+    run_command(&mut cargo)
 }
 
 fn link_plugin(directory: &Path) -> Result<()> {

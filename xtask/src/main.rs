@@ -6,6 +6,7 @@ mod cross;
 mod demo;
 mod ebpf;
 mod environment;
+mod image;
 mod interrupt;
 mod kernel;
 mod lint;
@@ -43,6 +44,8 @@ enum Task {
     BuildEbpf(ebpf::Args),
     /// Build the kernel programs, then the agent and meshctl with them inside
     Build(build::Args),
+    /// Make a container image of the agent and meshctl
+    Image(image::Args),
     /// Lint and test everything, from setup to one line of totals
     Test(test::Args),
     /// Show the mesh at work, in network namespaces; as root
@@ -72,6 +75,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Setup(args) => setup::run(&args, &workspace),
         Task::BuildEbpf(args) => ebpf::run(&args, &workspace),
         Task::Build(args) => build::run(&args, &workspace),
+        Task::Image(args) => image::run(&args, &workspace),
         Task::Test(args) => test::run(&args, &workspace),
         Task::Demo(args) => demo::run(&args, &workspace),
         Task::Bench(args) => bench::run(&args, &workspace),
