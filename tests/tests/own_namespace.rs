@@ -155,28 +155,6 @@ fn packets_are_counted_at_the_hosts_interfaces() -> Result<()> {
     Ok(())
 }
 
-/// Takes up to 13 seconds: the agent asks the kernel every ten what runs.
-#[test]
-fn slow_what_is_taken_away_on_the_host_is_put_back() -> Result<()> {
-    require!(can());
-    let scene = Scene::open("own-away")?;
-    let agent = scene.builder()?.arg("--packets").arg("clsact").start()?;
-    std::thread::sleep(Duration::from_millis(200));
-    let delete = scene.market.sandbox.node().command("tc");
-    let delete = delete
-        .args(["filter", "del", "dev", "veth-client", "ingress"])
-        .output()?;
-    ensure!(delete.status.success(), "{delete:?}");
-    assert_eq!(scene.attached("clsact")?, 3);
-    let back = until(Duration::from_secs(13), || {
-        scene.attached("clsact").is_ok_and(|count| count == 4)
-    });
-    assert!(back, "{}", agent.log());
-    let log = agent.log();
-    assert!(log.contains("mesh_from_pod is not at interface"), "{log}");
-    Ok(())
-}
-
 /// Neither by its address nor by name.
 #[test]
 fn neither_the_agents_namespace_nor_the_hosts_is_a_pods() -> Result<()> {
