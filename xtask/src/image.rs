@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 
 use crate::build;
+use crate::setup::{self, Group};
 use crate::workspace::Workspace;
 use about::About;
 use root::{Entry, Root};
@@ -56,6 +57,7 @@ pub struct Args {
 pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
     let profile = if args.debug { "debug" } else { "release" };
     if !args.no_build {
+        setup::ensure(&[Group::Toolchain], workspace)?;
         build::build(!args.debug, workspace)?;
     }
     let about = About::look(workspace)?;

@@ -158,16 +158,18 @@ impl fmt::Display for Object<'_> {
 
 /// `/spec/ports/0/name` as people write it: `spec.ports[0].name`.
 fn field(pointer: &str) -> String {
-    let mut field = String::new();
-    for part in pointer.split('/').skip(1) {
+    let parts = pointer.split('/').skip(1).map(|part| {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            field.push_str(&format!("[{part}]"));
+            format!("[{part}]")
         } else {
-            let dot = if field.is_empty() { "" } else { "." };
-            field.push_str(&format!("{dot}{}", part.replace("~1", "/")));
+            format!(".{}", part.replace("~1", "/"))
         }
-    }
-    field
+    });
+    parts
+        .collect::<Vec<_>>()
+        .concat()
+        .trim_start_matches('.')
+        .to_owned()
 }
 
 fn collect(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
