@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use flate2::Compression;
 
 use crate::build;
 use crate::setup::{self, Group};
@@ -78,7 +79,13 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<ExitCode> {
             .target()
             .join(format!("image/mesh-agent-{}.tar", about.version)),
     };
-    let layer = layer::pack(&root, about.created)?;
+    // Nobody ships those that are not optimised, and they are large.
+    let compression = if args.debug {
+        Compression::fast()
+    } else {
+        Compression::default()
+    };
+    let layer = layer::pack(&root, about.created, compression)?;
     let (archive, digest) = layout::archive(&layer, &tag, &about)?;
     write(&output, &archive)?;
     write(&output.with_extension("spdx.json"), &sbom)?;

@@ -19,13 +19,13 @@ pub struct Layer {
 }
 
 /// Packs a root file system; all times in it are `time`, in seconds since 1970.
-pub fn pack(root: &Root, time: u64) -> Result<Layer> {
+pub fn pack(root: &Root, time: u64, compression: Compression) -> Result<Layer> {
     let archive = archive(root, time)?;
     let diff_id = format!("sha256:{}", sha256(&archive));
     // Neither the time nor the name of a file is in the header, and the operating system is "unknown".
     let mut gzip = GzBuilder::new()
         .operating_system(255)
-        .write(Vec::new(), Compression::default());
+        .write(Vec::new(), compression);
     gzip.write_all(&archive)?;
     Ok(Layer {
         blob: Blob::new(gzip.finish()?),
@@ -81,15 +81,18 @@ mod tests {
 
     #[test]
     fn the_order_of_coming_does_not_matter() {
-        let one = pack(&root(&["usr/bin/a", "etc/b"]), 7).unwrap();
-        let other = pack(&root(&["etc/b", "usr/bin/a"]), 7).unwrap();
+        let one = pack(&root(&["usr/bin/a", "etc/b"]), 7, Compression::fast()).unwrap();
+        let other = pack(&root(&["etc/b", "usr/bin/a"]), 7, Compression::fast()).unwrap();
         assert_eq!(one.blob.bytes, other.blob.bytes);
-        assert_ne!(one.diff_id, pack(&root(&["etc/b"]), 7).unwrap().diff_id);
+        assert_ne!(
+            one.diff_id,
+            pack(&root(&["etc/b"]), 7, Compression::fast()).unwrap().diff_id
+        );
     }
 
     #[test]
     fn everything_is_roots_and_of_one_time() {
-        let layer = pack(&root(&["usr/bin/a"]), 7).unwrap();
+        let layer = pack(&root(&["usr/bin/a"]), 7, Compression::fast()).unwrap();
         let mut plain = Vec::new();
         let mut gzip = flate2::read::GzDecoder::new(&layer.blob.bytes[..]);
         gzip.read_to_end(&mut plain).unwrap();

@@ -89,7 +89,7 @@ mod tests {
         let mut root = Root::default();
         root.insert("usr/bin/mesh-agent", Entry::File(b"agent".to_vec(), 0o755));
         let about = About::for_test();
-        let layer = layer::pack(&root, about.created).unwrap();
+        let layer = layer::pack(&root, about.created, flate2::Compression::fast()).unwrap();
         archive(&layer, "localhost:5000/mesh-agent:1.2.3", &about).unwrap()
     }
 
