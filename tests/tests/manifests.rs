@@ -198,11 +198,14 @@ fn kubectl_renders_them() -> Result<()> {
         "{settings:?}"
     );
     assert!(render(&overlay.join("manifests/samples"))?.contains("mesh-agent.io/dataplane: enabled"));
+    let cleanup = render(&overlay.join("manifests/cleanup"))?;
+    assert!(cleanup.contains("- args:\n        - cleanup\n"), "{cleanup}");
+    Cli::try_parse_from(["mesh-agent", "cleanup"])?;
     Ok(())
 }
 
 /// Each is one slip of the pen in one file, and what is said about it.
-const SLIPS: [(&str, &str, &str, &str); 11] = [
+const SLIPS: [(&str, &str, &str, &str); 12] = [
     (
         "base/daemonset.yaml",
         "imagePullPolicy",
@@ -268,6 +271,12 @@ const SLIPS: [(&str, &str, &str, &str); 11] = [
         "namespace: mesh-shop",
         "namespace: mesh-shopp",
         "no Namespace has this name",
+    ),
+    (
+        "cleanup/kustomization.yaml",
+        "containers/0/livenessProbe",
+        "containers/0/liveness",
+        "DaemonSet mesh-agent has no",
     ),
 ];
 

@@ -13,13 +13,14 @@ const KINDS: [(&str, &str); 2] = [
     ("Component", "kustomize.config.k8s.io/v1alpha1"),
 ];
 
-const FIELDS: [&str; 6] = [
+const FIELDS: [&str; 7] = [
     "apiVersion",
     "kind",
     "resources",
     "components",
     "configMapGenerator",
     "generatorOptions",
+    "patches",
 ];
 
 /// Checks that what is listed is there, and that what is there is listed.
@@ -27,7 +28,7 @@ pub fn check(world: &World) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &world.files {
         if file.is_kustomization() {
-            findings.extend(file.objects().flat_map(judge));
+            findings.extend(file.objects().flat_map(|object| judge(world, object)));
         } else if !is_listed(world, file) {
             findings.push(Finding {
                 file: file.path.clone(),
@@ -48,7 +49,7 @@ pub fn config_maps(world: &World) -> impl Iterator<Item = (&str, &str)> {
     generators.filter_map(|(_, it)| Some((it["namespace"].as_str()?, it["name"].as_str()?)))
 }
 
-fn judge(object: Object<'_>) -> Vec<Finding> {
+fn judge(world: &World, object: Object<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let kind = (object.kind(), object.text("/apiVersion"));
     if !KINDS.contains(&kind) {
@@ -77,7 +78,34 @@ fn judge(object: Object<'_>) -> Vec<Finding> {
             .items("/configMapGenerator")
             .flat_map(|(pointer, it)| judge_generator(object, &pointer, it)),
     );
+    findings.extend(
+        object
+            .items("/patches")
+            .filter_map(|(pointer, it)| judge_patch(world, object, &pointer, it)),
+    );
     findings
+}
+
+/// A patch is a list of changes (RFC 6902) of what is there.
+fn judge_patch(world: &World, object: Object<'_>, pointer: &str, patch: &Value) -> Option<Finding> {
+    let (kind, name) = (patch["target"]["kind"].as_str(), &patch["target"]["name"]);
+    let Some(target) = kind.and_then(|kind| world.of(kind).find(|it| name == it.name())) else {
+        return Some(object.finding(&format!("{pointer}/target"), "no such object"));
+    };
+    let changes = patch["patch"].as_str().unwrap_or_default();
+    let changes: Vec<Value> = match serde_saphyr::from_str(changes) {
+        Ok(changes) => changes,
+        Err(error) => {
+            let what = format!("not a list of changes: {error}");
+            return Some(object.finding(&format!("{pointer}/patch"), what));
+        }
+    };
+    changes.iter().find_map(|change| {
+        let path = change["path"].as_str().unwrap_or_default();
+        let what = format!("{} {} has no {path:?}", target.kind(), target.name());
+        let there = !path.is_empty() && target.get(path).is_some();
+        (!there).then(|| object.finding(&format!("{pointer}/patch"), what))
+    })
 }
 
 fn judge_generator(object: Object<'_>, pointer: &str, generator: &Value) -> Vec<Finding> {
