@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -215,5 +216,24 @@ fn a_host_that_is_none_is_refused_by_name() -> Result<()> {
             "{log}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_runtime_directory_that_is_a_mount_stays() -> Result<()> {
+    require!(can());
+    let scene = Scene::open("own-mount")?;
+    let run_dir = scene.market.sandbox.run_dir();
+    let mounted = Command::new("mount")
+        .arg("--bind")
+        .args([&run_dir, &run_dir])
+        .status()?;
+    ensure!(mounted.success(), "{mounted}");
+    let agent = scene.builder()?.start()?;
+    agent.terminate()?;
+    let cleanup = scene.market.sandbox.cleanup_in(&scene.agents.unenrolled())?;
+    let output = cleanup.env("MESH_HOST_NETNS", scene.host()).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(&run_dir)?.count(), 0);
     Ok(())
 }

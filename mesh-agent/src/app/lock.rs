@@ -91,7 +91,8 @@ impl RunDir {
         &self.path
     }
 
-    /// Removes the directory, if nothing is left in it that is not ours; returns what was removed.
+    /// Removes the directory, if nothing is left in it that is not ours and nothing is mounted there; returns what
+    /// was removed.
     ///
     /// # Errors
     /// What can't be removed, with the reason.
@@ -118,7 +119,12 @@ impl RunDir {
         }
         match fs::remove_dir(&self.path) {
             Ok(()) => removed.push(self.path.clone()),
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            // A container's mount, of which the host's side stays.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+                ) => {}
             Err(error) => return Err(failed(&self.path)(error)),
         }
         Ok(removed)
