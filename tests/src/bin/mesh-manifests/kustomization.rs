@@ -101,9 +101,9 @@ fn judge_patch(world: &World, object: Object<'_>, pointer: &str, patch: &Value) 
         }
     };
     changes.iter().find_map(|change| {
-        let path = change["path"].as_str().unwrap_or_default();
-        let what = format!("{} {} has no {path:?}", target.kind(), target.name());
-        let there = !path.is_empty() && target.get(path).is_some();
+        let field = change["path"].as_str().unwrap_or_default();
+        let what = format!("{} {} has no {field:?}", target.kind(), target.name());
+        let there = !field.is_empty() && target.get(field).is_some();
         (!there).then(|| object.finding(&format!("{pointer}/patch"), what))
     })
 }
