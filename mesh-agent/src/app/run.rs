@@ -98,8 +98,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let admin = serve::listen_admin(&run_dir.admin_socket())?;
     tokio::spawn(axum::serve(admin, admin::router(asks, readiness.clone(), telemetry.clone())).into_future());
 
-    let mut host = HostAddresses::watch().context("reading the addresses of the host")?;
-    engine.set_host_addresses(host.known());
+    let mut addresses = HostAddresses::watch(&host).context("reading the addresses of the host")?;
+    engine.set_host_addresses(addresses.known());
 
     // Everything is known before the first program runs; a previous agent's programs go on meanwhile.
     let first = source
@@ -137,7 +137,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 engine.apply(batch.events);
                 look.soon();
             }
-            addresses = host.changed() => engine.set_host_addresses(addresses),
+            known = addresses.changed() => engine.set_host_addresses(known),
             () = namespaces.changed() => {
                 engine.rescan();
                 look.soon();

@@ -13,7 +13,7 @@ use mesh_common::addr::Addr;
 use netlink_sys::Socket;
 use tokio::{io::unix::AsyncFd, time::sleep};
 
-use crate::sys::{route, wait};
+use crate::sys::{netns::Host, route, wait};
 
 /// The dummy interface on which kube-proxy in IPVS mode puts the addresses of all Services. Nobody listens there.
 const IPVS: &str = "kube-ipvs0";
@@ -21,9 +21,10 @@ const IPVS: &str = "kube-ipvs0";
 /// The pause before the addresses are read again where that failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Follows the addresses of the network namespace of the thread that started it.
+/// Follows the addresses of the host's network namespace.
 #[derive(Debug)]
 pub struct HostAddresses {
+    host: Host,
     socket: Socket,
     ready: AsyncFd<OwnedFd>,
     known: BTreeSet<Addr>,
@@ -36,13 +37,14 @@ impl HostAddresses {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn watch() -> io::Result<Self> {
+    pub fn watch(host: &Host) -> io::Result<Self> {
         // Watched before they are read, so that no change falls between.
-        let socket = route::watch_addresses()?;
+        let socket = host.run(route::watch_addresses)?;
         Ok(Self {
             ready: wait::readable(socket.as_fd().try_clone_to_owned()?)?,
             socket,
-            known: read()?,
+            known: host.run(read)?,
+            host: host.clone(),
             stale: false,
         })
     }
@@ -60,7 +62,7 @@ impl HostAddresses {
                 self.notified().await;
                 self.stale = true;
             }
-            match read() {
+            match self.host.run(read) {
                 Ok(addresses) => {
                     self.stale = false;
                     if addresses != self.known {
@@ -131,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_loopback_is_there() {
-        let host = HostAddresses::watch().unwrap();
+        let host = HostAddresses::watch(&Host::open(None).unwrap()).unwrap();
         let loopback: IpAddr = "127.0.0.1".parse().unwrap();
         assert!(host.known().contains(&loopback.into()));
     }
