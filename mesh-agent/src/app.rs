@@ -2,13 +2,16 @@
 
 pub mod acceleration;
 pub mod admin;
+pub mod cleanup;
 pub mod config;
 pub mod engine;
+pub mod following;
 pub mod lock;
 pub mod mounts;
 pub mod names;
 mod note;
 pub mod pin_lock;
+pub mod programs;
 pub mod publish;
 pub mod readiness;
 pub mod run;

@@ -14,9 +14,10 @@ use mesh_common::addr::socket_addr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
-use super::{acceleration, engine::Engine, readiness::Readiness, wire::Wire};
+use super::{acceleration, engine::Engine, following::Following, readiness::Readiness, wire::Wire};
 use crate::{
     model::{desired::ObjectName, ledger},
+    source,
     telemetry::{flow::FlowRecord, task::Telemetry},
 };
 
@@ -47,9 +48,14 @@ pub struct Status {
     pub version: String,
     /// Process id.
     pub pid: u32,
+    /// Where its objects come from.
+    pub source: String,
+    /// Why nothing comes from there now, and since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_trouble: Option<String>,
     /// What keeps it from being ready, each as `name: reason`.
     pub pending: Vec<String>,
-    /// What is wrong with the manifests and the objects in them.
+    /// What is wrong with the objects.
     pub problems: Vec<String>,
     /// Pods of this node without a network namespace, with the reason.
     pub unassigned: Vec<String>,
@@ -134,11 +140,15 @@ pub fn router(asks: mpsc::Sender<Ask>, readiness: Readiness, telemetry: Telemetr
 }
 
 /// Answers a question, on the engine's own task.
-pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, problems: &[String]) {
+pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, following: &Following) {
     // Who asked may have gone meanwhile; then nobody misses the answer.
     match ask {
-        Ask::Status(reply) => drop(reply.send(describe(engine, wire, problems))),
-        Ask::Diff(reply) => drop(reply.send(compare(engine))),
+        Ask::Status(reply) => drop(reply.send(describe(engine, wire, following))),
+        Ask::Diff(reply) => drop(reply.send(if following.is_complete() {
+            compare(engine)
+        } else {
+            Err("what should be there is not known yet: see `meshctl status`".to_owned())
+        })),
         Ask::Unused(query, reply) => drop(reply.send(left_out(engine, &query))),
         Ask::Watch(reply) => {
             engine.set_watched(true);
@@ -254,14 +264,17 @@ async fn ask<T>(
     answer.await.map_err(|_| ending())
 }
 
-fn describe(engine: &Engine, wire: Option<&Wire>, problems: &[String]) -> Status {
+fn describe(engine: &Engine, wire: Option<&Wire>, following: &Following) -> Status {
+    let source::State { place, trouble } = following.state();
     let objects = engine.cluster().problems().map(|problem| problem.to_string());
     let unassigned = engine.assignment().unassigned.iter();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
+        source: place,
+        source_trouble: trouble.map(|why| why + following.consequence()),
         pending: Vec::new(),
-        problems: problems.iter().cloned().chain(objects).collect(),
+        problems: following.problems().iter().cloned().chain(objects).collect(),
         unassigned: unassigned.map(|(pod, why)| format!("{pod}: {why}")).collect(),
         refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
         partial: wire.map(Wire::partial).unwrap_or_default(),

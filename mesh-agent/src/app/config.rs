@@ -1,6 +1,6 @@
 //! The command line of `mesh-agent`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_common::{
@@ -48,9 +48,20 @@ pub struct RunArgs {
     /// Where the agent keeps its things.
     #[command(flatten)]
     pub place: Place,
-    /// Directory of Kubernetes YAML or JSON to follow: Namespace, Node, Pod, Service, EndpointSlice.
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    /// Directory of Kubernetes YAML or JSON to follow instead of an API server: Namespace, Node, Pod, Service,
+    /// EndpointSlice.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    pub manifests: Option<PathBuf>,
+    /// Kubeconfig with the API server to follow [default: $KUBECONFIG, else the service account of the pod].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The API server is first asked at some time within so many seconds, so that the agents of a cluster do not ask
+    /// together.
+    #[arg(long, env = "MESH_START_JITTER", value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub start_jitter: Duration,
     /// cgroup2 directory whose sockets the programs see [default: the root of the cgroup2 mount].
     #[arg(long, env = "MESH_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
@@ -116,6 +127,13 @@ fn any(port: u16) -> SocketAddr {
     SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| format!("{text} is not a number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 fn map_size(text: &str) -> Result<(String, u32), String> {
     let resizable = || {
         MAPS.iter()
@@ -145,6 +163,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn objects_come_from_one_place() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["mesh-agent", "run"], args].concat());
+        assert!(parse(&[]).is_ok());
+        assert!(parse(&["--kubeconfig", "k", "--context", "c"]).is_ok());
+        assert!(parse(&["--manifests", "m"]).is_ok());
+        assert!(parse(&["--manifests", "m", "--kubeconfig", "k"]).is_err());
+    }
+
+    #[test]
+    fn seconds_may_be_parts_of_one() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for wrong in ["", "x", "-1", "NaN", "1e30"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

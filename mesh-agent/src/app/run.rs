@@ -1,16 +1,10 @@
 //! `mesh-agent run`: what is started, in which order, and the loop that follows.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use mesh_common::{
-    abi::{MAPS, map},
-    config::flag,
-};
+use mesh_common::abi::{MAPS, map};
+use prometheus_client::registry::Registry;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -18,13 +12,15 @@ use tokio::{
 };
 
 use super::{
-    acceleration::{self, Acceleration},
+    acceleration::Acceleration,
     admin,
-    config::{self, Place, RunArgs},
+    config::{Place, RunArgs},
     engine::Engine,
+    following::Following,
     lock::RunDir,
     mounts,
     pin_lock::PinLock,
+    programs,
     publish::Publisher,
     readiness::Readiness,
     serve,
@@ -33,19 +29,13 @@ use super::{
 };
 use crate::{
     datapath::{
-        Ebpf,
-        links::{self, Attached, Cgroup},
-        listing,
+        links::Cgroup,
         loader::{self, MapSizes},
-        packets::{self, Packets},
         pins::Pins,
-        probe::Report,
         tables::Tables,
-        verify,
     },
-    model::{cluster::Cluster, ledger::Capacity},
+    model::ledger::Capacity,
     pods::{host::HostAddresses, look::Look, watch::NetnsWatch},
-    source::manifests::{Batch, ManifestSource},
     sys::{netns::Host, privilege},
     telemetry::{events::Events, task::Telemetry},
 };
@@ -65,33 +55,30 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let host = Host::open(args.place.host_netns.as_deref())?;
     let (run_dir, pins, _pin_lock) = claim(&args.place)?;
     let readiness = Readiness::default();
-    readiness.block("programs", "not attached yet");
+    readiness.block(programs::READINESS, "not attached yet");
     readiness.block(wire::READINESS, "not attached yet");
-    readiness.block("manifests", "not read yet");
     let listener = serve::listen(args.readiness_address).await?;
     tokio::spawn(axum::serve(listener, serve::readiness(readiness.clone())).into_future());
 
     let node = args.node_name.clone().map_or_else(host_name, Ok)?;
+    let mut registry = Registry::default();
+    let mut following = Following::start(&args, &node, &readiness, &mut registry).await?;
     let cgroup = mounts::cgroup(args.cgroup.as_deref())?;
     let cgroup = Cgroup::open(&cgroup)?;
     let sizes: MapSizes = args.map_sizes.iter().cloned().collect();
     let mut ebpf = loader::load(&pins, &sizes)?;
     let tables = Tables::open(&pins)?;
     let mut acceleration = Acceleration::start(&mut ebpf);
-
-    let mut source = ManifestSource::open(&args.manifests)?
-        .watch()
-        .context("watching the manifests")?;
     let mut namespaces = NetnsWatch::start(&args.netns_dir);
     let mut engine = Engine::adopt(
-        Cluster::for_manifests(&node),
+        following.cluster(&node),
         tables,
         capacity(&sizes),
         &args.netns_dir,
         host.clone(),
     )?;
 
-    let telemetry = Telemetry::start(&pins, Events::open(&pins)?)?;
+    let telemetry = Telemetry::start(&pins, Events::open(&pins)?, registry)?;
     let metrics = serve::listen(args.metrics_address).await?;
     tokio::spawn(axum::serve(metrics, serve::metrics(telemetry.clone())).into_future());
     let (asks, mut asked) = mpsc::channel(16);
@@ -100,20 +87,6 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 
     let mut addresses = HostAddresses::watch(&host).context("reading the addresses of the host")?;
     engine.set_host_addresses(addresses.known());
-
-    // Everything is known before the first program runs; a previous agent's programs go on meanwhile.
-    let first = source
-        .next()
-        .await
-        .context("the manifests are no longer watched")?;
-    let mut problems = report(&first, &[]);
-    engine.apply(first.events);
-    engine.retire();
-    engine.stamp()?;
-    readiness.clear("manifests");
-
-    attach(&mut ebpf, &pins, &cgroup)?;
-    let mut wire = count_packets(args.packets, &mut ebpf, &pins, &host, &readiness);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -125,20 +98,30 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
     let upkeep = Upkeep::new(pins.clone());
+    let mut wire = None;
     loop {
         if let Some(wire) = &mut wire {
-            wire.follow(engine.assignment());
+            Wire::follow(wire, engine.assignment());
         }
-        let names_due = publisher.publish(&engine, wire.as_ref(), &run_dir);
+        // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
+        let complete = following.is_complete();
+        let names_due = complete
+            .then(|| publisher.publish(&engine, wire.as_ref(), &run_dir))
+            .flatten();
         tokio::select! {
-            batch = source.next() => {
-                let batch = batch.context("the manifests are no longer watched")?;
-                problems = report(&batch, &problems);
-                engine.apply(batch.events);
+            events = following.next() => {
+                engine.apply(events?);
                 look.soon();
+                if !complete {
+                    engine.retire();
+                    engine.stamp()?;
+                    following.completed();
+                    programs::attach(&mut ebpf, &pins, &cgroup)?;
+                    wire = programs::count_packets(args.packets, &mut ebpf, &pins, &host, &readiness);
+                }
             }
             known = addresses.changed() => engine.set_host_addresses(known),
-            () = namespaces.changed() => {
+            () = namespaces.changed(), if complete => {
                 engine.rescan();
                 look.soon();
             }
@@ -148,19 +131,21 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                 look.looked(started.elapsed());
             }
             () = at(names_due) => {}
-            report = acceleration.probed() => {
-                let report = allow(report, &ebpf, &pins, &mut engine, &run_dir);
+            report = acceleration.probed(), if complete => {
+                let report = programs::allow(report, &ebpf, &pins, &mut engine, &run_dir);
                 readiness.note("acceleration", report.word(true));
                 telemetry.probed(report.uses());
             }
-            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &problems),
-            _ = retry.tick() => engine.retry(),
+            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &following),
+            _ = retry.tick(), if complete => engine.retry(),
             _ = verify.tick() => {
                 if let Some(wire) = &mut wire {
                     wire.keep();
                 }
-                keep_attached(&ebpf, &pins, &cgroup, &readiness);
-                upkeep.look(&engine);
+                if complete {
+                    programs::keep(&ebpf, &pins, &cgroup, &readiness);
+                    upkeep.look(&engine);
+                }
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());
             }
@@ -181,101 +166,12 @@ fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
     Ok((run_dir, pins, lock))
 }
 
-/// Loads the packet programs; where that fails the agent works, and is not ready unless nobody wants them.
-fn count_packets(
-    wish: config::Packets,
-    ebpf: &mut Ebpf,
-    pins: &Pins,
-    host: &Host,
-    readiness: &Readiness,
-) -> Option<Wire> {
-    let wanted = wish != config::Packets::Off;
-    match Packets::start(ebpf, pins, host, wish.way()) {
-        Ok(packets) if wanted => return Some(Wire::new(packets, readiness.clone())),
-        Ok(mut packets) => {
-            for error in packets.sync(&BTreeSet::new()) {
-                tracing::warn!(%error, "an earlier agent's count of packets goes on");
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "packets are not counted");
-            if wanted {
-                readiness.block(wire::READINESS, error.to_string());
-                return None;
-            }
-        }
-    }
-    readiness.clear(wire::READINESS);
-    None
-}
-
 /// Comes at a time, or never.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Makes the programs run for the sockets of the cgroup.
-fn attach(ebpf: &mut Ebpf, pins: &Pins, cgroup: &Cgroup) -> anyhow::Result<()> {
-    for (hook, attached) in links::attach(ebpf, pins, cgroup)? {
-        let adopted = attached == Attached::Adopted;
-        tracing::info!(program = hook.program, cgroup = %cgroup.path().display(), adopted, "attached");
-    }
-    if let Err(error) = listing::install(ebpf, pins) {
-        tracing::warn!(%error, "live connections can't be listed");
-    }
-    Ok(())
-}
-
-/// Lets sockets be accelerated as far as the probe has passed; tells what came of it.
-fn allow(mut report: Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine, run_dir: &RunDir) -> Report {
-    if let Err(error) = acceleration::apply(&report, ebpf, pins, engine) {
-        report = Report::impossible(report.kernel, &format!("{error:#}"));
-    }
-    let (applications, own) = (report.word(true), report.word(false));
-    tracing::info!(kernel = report.kernel, applications, own, "acceleration");
-    if let Err(error) = acceleration::store(&report, run_dir.path()) {
-        tracing::warn!(%error, "meshctl will not know what the probe found");
-    }
-    report
-}
-
-/// Asks the kernel whether our programs run, and mends what was taken away.
-fn keep_attached(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
-    let missing = verify::not_attached(pins, cgroup);
-    if missing.is_empty() {
-        return readiness.clear("programs");
-    }
-    let lines: Vec<_> = missing
-        .iter()
-        .map(|hook| format!("{}: {}", hook.program, hook.why))
-        .collect();
-    readiness.block("programs", lines.join("; "));
-    match links::attach(ebpf, pins, cgroup) {
-        Ok(_) if verify::not_attached(pins, cgroup).is_empty() => {
-            tracing::warn!("programs that were no longer attached are attached again");
-            readiness.clear("programs");
-        }
-        Ok(_) => {}
-        Err(error) => tracing::error!(%error, "the programs can't be attached again"),
-    }
-}
-
-/// Logs what is newly wrong with the manifests; returns what is wrong now.
-fn report(batch: &Batch, before: &[String]) -> Vec<String> {
-    let now: Vec<String> = batch.problems.iter().map(ToString::to_string).collect();
-    for problem in now.iter().filter(|problem| !before.contains(problem)) {
-        tracing::warn!(problem, "manifest");
-    }
-    for problem in before.iter().filter(|problem| !now.contains(problem)) {
-        tracing::info!(problem, "manifest is right again");
-    }
-    for note in &batch.notes {
-        tracing::debug!(%note, "manifest");
-    }
-    now
 }
 
 fn capacity(sizes: &MapSizes) -> Capacity {
@@ -297,39 +193,4 @@ fn capacity(sizes: &MapSizes) -> Capacity {
 fn host_name() -> anyhow::Result<String> {
     let name = rustix::system::uname().nodename().to_str().map(ToOwned::to_owned);
     name.context("the host name is not UTF-8: name the node with --node-name")
-}
-
-/// Removes everything an agent ever installed.
-///
-/// # Errors
-/// Where an agent still runs, or something can't be removed.
-pub fn cleanup(place: &Place) -> anyhow::Result<Vec<String>> {
-    let pins = Pins::new(&place.bpffs);
-    let run_dir = place
-        .run_dir
-        .exists()
-        .then(|| RunDir::take(&place.run_dir))
-        .transpose()?;
-    let _pin_lock = pins
-        .top()
-        .exists()
-        .then(|| PinLock::take(&pins.top()))
-        .transpose()?;
-    let mut removed = packets::remove_filters(&Host::open(place.host_netns.as_deref())?)
-        .context("removing packet programs")?;
-    let mut paths = uninstall(&pins)?;
-    if let Some(run_dir) = run_dir {
-        paths.extend(run_dir.remove()?);
-    }
-    removed.extend(paths.iter().map(|path| path.display().to_string()));
-    Ok(removed)
-}
-
-/// Removes all pins. Enrolled sockets keep their program until they close: tell it first to leave all to TCP.
-fn uninstall(pins: &Pins) -> anyhow::Result<Vec<PathBuf>> {
-    if let Ok(mut tables) = Tables::open(pins) {
-        let config = tables.config()?;
-        tables.set_config(config.with(flag::DISABLED | flag::ACCEL_OFF, true))?;
-    }
-    Ok(pins.remove_all()?)
 }

@@ -5,6 +5,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use clap::Parser;
 use mesh_agent::{
     app::{
+        cleanup,
         config::{Cli, Command, LogFormat, RunArgs},
         run,
     },
@@ -16,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => start(args),
-        Command::Cleanup(place) => run::cleanup(&place).map(|removed| {
+        Command::Cleanup(place) => cleanup::cleanup(&place).map(|removed| {
             for what in &removed {
                 println!("removed {what}");
             }
@@ -34,9 +35,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// The API server's answers are told of by the source, once and in words for operators.
+const QUIET: &str = "info,kube_client=off";
+
 fn start(args: RunArgs) -> anyhow::Result<()> {
     heap::keep_large_apart();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

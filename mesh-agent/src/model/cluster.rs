@@ -34,7 +34,8 @@ pub use frontends::{Dialled, DialledPort};
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     node: String,
-    unbound_is_local: bool,
+    /// What operators wrote by hand counts: pods bound to no node, and names of network namespaces.
+    by_hand: bool,
     zone: Option<String>,
     /// Where this node has node ports.
     node_addresses: BTreeSet<Addr>,
@@ -68,11 +69,12 @@ impl Cluster {
         }
     }
 
-    /// An empty cluster that manifests describe: a pod that is bound to no node runs on this one.
+    /// An empty cluster that manifests describe: a pod that is bound to no node runs on this one, and may name its
+    /// network namespace. In a cluster, authors of pods have no say in that.
     #[must_use]
     pub fn for_manifests(node: impl Into<String>) -> Self {
         Self {
-            unbound_is_local: true,
+            by_hand: true,
             ..Self::new(node)
         }
     }
@@ -150,14 +152,14 @@ impl Cluster {
         LocalPod {
             key: &pod.key,
             addresses: self.pods.own_addresses(pod),
-            netns: pod.netns.as_deref(),
+            netns: pod.netns.as_deref().filter(|_| self.by_hand),
         }
     }
 
     fn is_local(&self, pod: &Pod) -> bool {
         match &pod.node {
             Some(node) => **node == *self.node,
-            None => self.unbound_is_local,
+            None => self.by_hand,
         }
     }
 

@@ -73,7 +73,14 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::default();
+        Self::beside(Registry::default())
+    }
+}
+
+impl Metrics {
+    /// Adds them to those that are registered already.
+    #[must_use]
+    pub fn beside(mut registry: Registry) -> Self {
         let tcp = [
             ("istio_tcp_connections_opened", "TCP connections established"),
             ("istio_tcp_connections_closed", "TCP connections that ended"),

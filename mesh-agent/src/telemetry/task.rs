@@ -11,6 +11,7 @@ use mesh_common::{
     flow::{EventKind, FlowEvent},
     packet::{UdpKey, UdpTraffic},
 };
+use prometheus_client::registry::Registry;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::{MissedTickBehavior, interval},
@@ -64,11 +65,11 @@ type Fill = (&'static str, u32, u32);
 type Use = (&'static str, bool);
 
 impl Telemetry {
-    /// Starts the task.
+    /// Starts the task; what is registered already is served with its metrics.
     ///
     /// # Errors
     /// Where the counters can't be opened.
-    pub fn start(pins: &Pins, events: Events) -> Result<Self, TableError> {
+    pub fn start(pins: &Pins, events: Events, registry: Registry) -> Result<Self, TableError> {
         let (questions, asked) = mpsc::channel(4);
         let (flows, _) = broadcast::channel(BACKLOG);
         let names = Arc::<ArcSwap<Directory>>::default();
@@ -81,7 +82,7 @@ impl Telemetry {
             udp: UdpFlows::default(),
             events,
             accounting: Accounting::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::beside(registry),
             flows: flows.clone(),
             latest: VecDeque::with_capacity(LATEST),
             udp_not_before: Instant::now(),

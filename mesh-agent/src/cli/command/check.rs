@@ -69,7 +69,12 @@ fn agent(answer: &Result<Status, Silence>) -> Vec<Check> {
             "see the agent's log for what is pending",
         ),
         Check::none(
-            "manifests are right",
+            "objects come in",
+            status.source_trouble.as_slice(),
+            "see whether the API server is there, and takes the agent for somebody it knows",
+        ),
+        Check::none(
+            "objects are right",
             &status.problems,
             "mend the objects; the last good state stays",
         ),
@@ -221,13 +226,14 @@ FAIL  agent answers: mesh-agent is not running (nobody listens on /run/mesh/admi
             "\
 ok    agent answers: pid 7, version 0.1.0
 ok    agent is ready
-FAIL  manifests are right: a
+ok    objects come in
+FAIL  objects are right: a
       next: mend the objects; the last good state stays
 ok    everything has room
 ok    pods have network namespaces
 ok    all of every pod is seen
 
-1 of 6 checks failed
+1 of 7 checks failed
 "
         );
     }

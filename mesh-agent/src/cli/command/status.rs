@@ -67,6 +67,10 @@ struct AgentState {
     /// Why it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_trouble: Option<String>,
     pending: Vec<String>,
     problems: Vec<String>,
     refusals: Vec<String>,
@@ -186,6 +190,8 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
             pid: Some(status.pid),
             version: Some(status.version),
             error: None,
+            source: status.source,
+            source_trouble: status.source_trouble,
             pending: status.pending,
             problems: status.problems,
             refusals: status.refusals,
@@ -280,6 +286,15 @@ impl PacketState {
 }
 
 impl AgentState {
+    /// Where its objects come from, and whether they do.
+    fn source(&self) -> String {
+        let place = or_dash(Some(&self.source).filter(|place| !place.is_empty()));
+        match &self.source_trouble {
+            Some(why) => format!("{place}: {why}"),
+            None => place,
+        }
+    }
+
     fn text(&self) -> String {
         match (&self.pid, &self.version, &self.error) {
             (Some(pid), Some(version), _) => format!("running (pid {pid}, version {version})"),
@@ -298,6 +313,7 @@ impl Detail for Status {
             ("Node", or_dash(Some(&self.node).filter(|node| !node.is_empty()))),
             ("Agent", self.agent.text()),
             ("Ready", self.ready()),
+            ("Source", self.agent.source()),
             (
                 "Cgroup",
                 self.cgroup.clone() + self.cgroup_known.map_or("", Known::remark),

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::problem::Fault;
 use crate::model::object::{EndpointSlice, Invalid, Namespace, Node, Object, Pod, Service};
+use crate::source::read;
 
 /// The kinds that are read and the version each is read in.
 const KINDS: [(&str, &str, Reader); 5] = [
@@ -115,7 +116,7 @@ fn object(value: &Value, kind: &str, api_version: &str) -> Item {
         Some((_, expected, _)) if of_kubernetes(api_version) => Item::Wrong(Wrong {
             field: "apiVersion".to_owned(),
             fault: Fault::Version {
-                object: describe(value, kind),
+                object: read::describe(value, kind),
                 found: api_version.to_owned(),
                 expected,
             },
@@ -134,38 +135,15 @@ fn of_kubernetes(api_version: &str) -> bool {
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
-/// Paths are costly to keep track of, so they are only on a second try.
 fn read<A, T>(value: &Value) -> Result<Object, Wrong>
 where
     A: DeserializeOwned + k8s_openapi::Resource,
     T: TryFrom<A, Error = Invalid> + Into<Object>,
 {
-    let typed = A::deserialize(value).or_else(|_| {
-        serde_path_to_error::deserialize(value).map_err(|error| {
-            let field = error.path().to_string();
-            Wrong {
-                fault: Fault::Type {
-                    object: describe(value, A::KIND),
-                    field: field.clone(),
-                    reason: error.into_inner().to_string(),
-                },
-                field,
-            }
+    read::typed::<A, _>(value)
+        .and_then(read::checked::<A, T>)
+        .map_err(|unfit| Wrong {
+            field: unfit.field().to_owned(),
+            fault: Fault::Unfit(unfit),
         })
-    })?;
-    let checked = T::try_from(typed).map_err(|invalid| Wrong {
-        field: invalid.field.clone(),
-        fault: Fault::Invalid(Box::new(invalid)),
-    })?;
-    Ok(checked.into())
-}
-
-/// Names an object that could not be read, as far as it can be named.
-fn describe(value: &Value, kind: &str) -> String {
-    let text = |field: &str| value.get("metadata")?.get(field)?.as_str();
-    let name = text("name").unwrap_or("(without a name)");
-    match text("namespace") {
-        Some(namespace) => format!("{kind} {namespace}/{name}"),
-        None => format!("{kind} {name}"),
-    }
 }

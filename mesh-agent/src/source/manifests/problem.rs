@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::model::object::{Invalid, ObjectRef};
+use crate::model::object::ObjectRef;
+use crate::source::Unfit;
 
 /// Something wrong in a file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -77,19 +78,9 @@ pub enum Fault {
         /// The version that would be read.
         expected: &'static str,
     },
-    /// A field of the wrong type.
-    #[error("{object}: {field}: {reason}")]
-    Type {
-        /// The object.
-        object: String,
-        /// Path of the field.
-        field: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A field that does not say what it should.
+    /// An object that says what it must not.
     #[error(transparent)]
-    Invalid(Box<Invalid>),
+    Unfit(Unfit),
     /// An object that is there before; the first one counts.
     #[error("{object} is ignored: {first} has it too")]
     Twice {

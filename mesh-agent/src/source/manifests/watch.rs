@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -24,6 +24,7 @@ const RESCAN: Duration = Duration::from_secs(2);
 /// A directory of manifests that is being watched, until this is dropped.
 #[derive(Debug)]
 pub struct ManifestWatch {
+    directory: PathBuf,
     batches: mpsc::Receiver<Batch>,
     wake: Arc<Wake>,
 }
@@ -44,14 +45,25 @@ impl ManifestSource {
         let (sender, batches) = mpsc::channel(1);
         let wake = Arc::new(Wake::default());
         let theirs = wake.clone();
+        let directory = self.path().to_path_buf();
         thread::Builder::new()
             .name(thread.to_owned())
             .spawn(move || run(self, &theirs, &sender))?;
-        Ok(ManifestWatch { batches, wake })
+        Ok(ManifestWatch {
+            directory,
+            batches,
+            wake,
+        })
     }
 }
 
 impl ManifestWatch {
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The next change: of objects, or of what is wrong with them. The first one comes at once, whatever
     /// is in the directory. `None` says that the thread is gone, which is a fault of ours. Can be dropped
     /// and called again without a loss.

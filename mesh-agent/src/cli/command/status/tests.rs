@@ -42,6 +42,7 @@ fn running(pending: &[&str]) -> AgentState {
     agent(Ok(admin::Status {
         version: "0.1.0".into(),
         pid: 42,
+        source: "https://10.0.0.1:6443".into(),
         pending: pending.iter().map(ToString::to_string).collect(),
         ..admin::Status::default()
     }))
@@ -57,6 +58,7 @@ fn a_node_that_is_well() {
 Node:          node-1
 Agent:         running (pid 42, version 0.1.0)
 Ready:         yes
+Source:        https://10.0.0.1:6443
 Cgroup:        /sys/fs/cgroup
 Hooks:         9 of 9 attached
 Packets:       2 of 2 interfaces by tcx
@@ -90,6 +92,7 @@ fn a_node_without_an_agent_is_not_well() {
 #[test]
 fn what_is_wrong_is_listed() {
     let agent = AgentState {
+        source_trouble: Some("gone since noon".into()),
         problems: vec!["svc.yaml: no spec".into()],
         unassigned: vec!["shop/web: no address".into()],
         partial: vec!["shop/vm: no end".into()],
@@ -104,6 +107,10 @@ fn what_is_wrong_is_listed() {
     let text = status.text();
     assert!(
         text.contains("Ready:         no: programs: mesh_tcp: gone\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Source:        https://10.0.0.1:6443: gone since noon\n"),
         "{text}"
     );
     assert!(text.contains("Hooks:         8 of 9 attached\n"), "{text}");
@@ -161,6 +168,7 @@ fn as_json() {
     "ready": true,
     "pid": 42,
     "version": "0.1.0",
+    "source": "https://10.0.0.1:6443",
     "pending": [],
     "problems": [],
     "refusals": [],

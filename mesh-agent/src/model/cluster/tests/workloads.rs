@@ -140,19 +140,31 @@ fn an_address_used_again_belongs_to_the_living_and_the_newer() {
 
 #[test]
 fn local_enrolled_pods_are_listed_with_what_finds_their_namespace() {
-    let netns = json!({ "metadata": { "annotations": { "mesh-agent.io/netns": "web" } } });
-    let cluster = cluster([
-        namespace("shop", "enabled"),
-        pod("a", "10.0.0.1", netns),
-        pod("b", "10.0.0.2", json!({ "spec": { "nodeName": "there" } })),
-    ]);
-    let local: Vec<_> = cluster.local_enrolled().collect();
-    let expected = LocalPod {
-        key: &key("a"),
-        addresses: vec![addr("10.0.0.1")],
-        netns: Some("web"),
+    let objects = || {
+        [
+            namespace("shop", "enabled"),
+            pod(
+                "a",
+                "10.0.0.1",
+                json!({ "metadata": { "annotations": { "mesh-agent.io/netns": "web" } } }),
+            ),
+            pod("b", "10.0.0.2", json!({ "spec": { "nodeName": "there" } })),
+        ]
     };
-    assert_eq!(local, [expected]);
-    assert_eq!(cluster.local_enrolled_pod(&key("a")).as_ref(), local.first());
-    assert_eq!(cluster.local_enrolled_pod(&key("b")), None);
+    // In a cluster the authors of pods do not choose network namespaces.
+    for (mut cluster, netns) in [
+        (Cluster::new("here"), None),
+        (Cluster::for_manifests("here"), Some("web")),
+    ] {
+        let _ = upsert(&mut cluster, objects());
+        let local: Vec<_> = cluster.local_enrolled().collect();
+        let expected = LocalPod {
+            key: &key("a"),
+            addresses: vec![addr("10.0.0.1")],
+            netns,
+        };
+        assert_eq!(local, [expected]);
+        assert_eq!(cluster.local_enrolled_pod(&key("a")).as_ref(), local.first());
+        assert_eq!(cluster.local_enrolled_pod(&key("b")), None);
+    }
 }

@@ -1,0 +1,183 @@
+//! Why a request failed, and what to do about it.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+use super::reflector::End;
+use super::resource::Resource;
+
+/// The role that the agent needs, and where it is described.
+const ROLE: &str = "the ClusterRole mesh-agent (manifests/base/rbac.yaml)";
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// There was no answer.
+    Unreachable(String),
+    /// The answer was no.
+    Refused(Box<Status>),
+    /// The answer broke off, or made no sense.
+    Cut(String),
+    /// Nothing came for that long.
+    Silent(Duration),
+}
+
+impl Failure {
+    /// What that means for the next request; `lived` is how long the answer went on.
+    #[must_use]
+    pub fn end(&self, lived: Duration) -> End {
+        match self {
+            Self::Refused(status) if is_gone(status) => End::Gone,
+            Self::Cut(_) | Self::Silent(_) => End::Cut(lived),
+            Self::Unreachable(_) | Self::Refused(_) => End::Failed,
+        }
+    }
+
+    /// Whether the server does not answer as it should, in contrast to an answer that broke off: that happens, and
+    /// tells nothing before the next request, as does a version that is gone.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(status) => !is_gone(status),
+            Self::Cut(_) | Self::Silent(_) => false,
+        }
+    }
+
+    /// Whether the way to the server, or who we are to it, may be out of date.
+    #[must_use]
+    pub fn wants_new_access(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(status) => status.code == 401,
+            Self::Cut(_) | Self::Silent(_) => false,
+        }
+    }
+
+    /// When the server wants to be asked again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Refused(status) = self else { return None };
+        let seconds = status.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// A word for metrics: the status, or what came in its place.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match self {
+            Self::Unreachable(_) => "unreachable".to_owned(),
+            Self::Refused(status) => status.code.to_string(),
+            Self::Cut(_) => "cut".to_owned(),
+            Self::Silent(_) => "silent".to_owned(),
+        }
+    }
+
+    /// For operators: what failed, and what to look at. `who` says how the agent introduces itself.
+    #[must_use]
+    pub fn explain(&self, verb: &str, resource: Resource, who: &str) -> String {
+        let name = resource.name();
+        match self {
+            Self::Unreachable(why) => why.clone(),
+            Self::Cut(why) => format!("the {verb} of {name} broke off: {why}"),
+            Self::Silent(time) => format!("the {verb} of {name} brought nothing for {} s", time.as_secs()),
+            Self::Refused(status) if status.code == 401 => format!(
+                "401 Unauthorized: the server does not take the credentials; check {who}: expired, revoked, or of \
+                 another cluster?"
+            ),
+            Self::Refused(status) if status.code == 403 => {
+                let group = resource.group();
+                let dot = if group.is_empty() { "" } else { "." };
+                format!(
+                    "403 Forbidden: may not {verb} {name}{dot}{group} in all namespaces; apply {ROLE} \
+                     and bind it to the agent ({})",
+                    status.message
+                )
+            }
+            Self::Refused(status) => {
+                format!(
+                    "{verb} {name}: {} {}: {}",
+                    status.code, status.reason, status.message
+                )
+            }
+        }
+    }
+}
+
+/// Whether the server does not have the version it was asked for. One that is too large is of a server that lags
+/// behind another, or was set back (`apierrors.NewTooLargeResourceVersionError`).
+fn is_gone(status: &Status) -> bool {
+    let too_large = || {
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
+            || status.message.contains("Too large resource version")
+    };
+    status.code == 410 || ["Expired", "Gone"].contains(&status.reason.as_str()) || too_large()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(status: serde_json::Value) -> Failure {
+        Failure::Refused(Box::new(serde_json::from_value(status).unwrap()))
+    }
+
+    #[test]
+    fn versions_that_the_server_does_not_have_are_told_from_other_failures() {
+        let gone = [
+            json!({ "code": 410, "reason": "Expired" }),
+            json!({ "code": 410, "reason": "Gone" }),
+            json!({ "code": 504, "reason": "Timeout", "message": "Timeout: Too large resource version: 9, current: 5" }),
+            json!({ "code": 504, "details": { "causes": [{ "reason": "ResourceVersionTooLarge" }] } }),
+        ];
+        for status in gone {
+            assert_eq!(refused(status.clone()).end(Duration::ZERO), End::Gone, "{status}");
+        }
+        for status in [
+            json!({ "code": 504, "reason": "Timeout" }),
+            json!({ "code": 500 }),
+        ] {
+            assert_eq!(refused(status).end(Duration::ZERO), End::Failed);
+        }
+        let lived = Duration::from_secs(9);
+        assert_eq!(Failure::Cut(String::new()).end(lived), End::Cut(lived));
+    }
+
+    #[test]
+    fn what_to_do_is_said() {
+        let explain = |failure: Failure, resource| failure.explain("watch", resource, "the token in /t");
+        assert_eq!(
+            explain(
+                refused(json!({ "code": 403, "message": "no" })),
+                Resource::EndpointSlices
+            ),
+            "403 Forbidden: may not watch endpointslices.discovery.k8s.io in all namespaces; apply the ClusterRole \
+             mesh-agent (manifests/base/rbac.yaml) and bind it to the agent (no)"
+        );
+        assert_eq!(
+            explain(refused(json!({ "code": 401 })), Resource::Pods),
+            "401 Unauthorized: the server does not take the credentials; check the token in /t: expired, revoked, or \
+             of another cluster?"
+        );
+        assert_eq!(
+            explain(
+                refused(json!({ "code": 500, "reason": "InternalError", "message": "m" })),
+                Resource::Pods
+            ),
+            "watch pods: 500 InternalError: m"
+        );
+        assert!(refused(json!({ "code": 401 })).wants_new_access());
+        assert!(!refused(json!({ "code": 403 })).wants_new_access());
+    }
+
+    #[test]
+    fn a_server_may_say_when_to_come_back() {
+        let busy = refused(json!({ "code": 429, "details": { "retryAfterSeconds": 3 } }));
+        assert_eq!(busy.retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(refused(json!({ "code": 429 })).retry_after(), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! From the news of each resource to batches of all.
+
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{Problem, Resource};
+use crate::model::cluster::Event;
+use crate::source::Batch;
+
+/// News that may wait for their batch: behind them the followers wait, and then the server.
+const WAITING: usize = 256;
+/// A batch has not many more events than this, once the first is out.
+const LARGE: usize = 4_096;
+
+/// News of a resource.
+#[derive(Debug)]
+pub struct News {
+    pub resource: Resource,
+    /// What changed.
+    pub events: Vec<Event>,
+    /// All that is wrong with its objects now, if that changed.
+    pub problems: Option<Vec<Problem>>,
+    /// Whether with that all its objects are known.
+    pub listed: bool,
+}
+
+/// Runs the followers and makes batches of what they bring. Ends when one of them does, or nobody wants batches.
+pub async fn gather<F>(
+    followers: impl FnOnce(mpsc::Sender<News>) -> [F; Resource::ALL.len()],
+    batches: mpsc::Sender<Batch>,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, mut news) = mpsc::channel(WAITING);
+    let mut tasks: JoinSet<()> = followers(sender).into_iter().collect();
+    let mut gathered = Gathered::default();
+    loop {
+        let first = tokio::select! {
+            // They follow for ever: one that ends met a fault of ours.
+            _ = tasks.join_next() => return,
+            first = news.recv() => first,
+        };
+        let Some(first) = first else { return };
+        gathered.add(first);
+        while gathered.events.len() < LARGE
+            && let Ok(next) = news.try_recv()
+        {
+            gathered.add(next);
+        }
+        if let Some(batch) = gathered.batch()
+            && batches.send(batch).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// News that were not handed on yet.
+#[derive(Debug, Default)]
+struct Gathered {
+    events: Vec<Event>,
+    problems: [Vec<Problem>; Resource::ALL.len()],
+    listed: [bool; Resource::ALL.len()],
+}
+
+impl Gathered {
+    fn add(&mut self, news: News) {
+        let index = news.resource as usize;
+        self.events.extend(news.events);
+        self.listed[index] |= news.listed;
+        if let Some(problems) = news.problems {
+            self.problems[index] = problems;
+        }
+    }
+
+    /// All of it, once every resource was listed.
+    fn batch(&mut self) -> Option<Batch> {
+        self.listed.iter().all(|listed| *listed).then(|| Batch {
+            events: std::mem::take(&mut self.events),
+            problems: self.problems.iter().flatten().cloned().map(Into::into).collect(),
+            notes: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::object::ObjectRef;
+
+    #[test]
+    fn the_first_batch_waits_for_every_resource() {
+        let mut gathered = Gathered::default();
+        for resource in Resource::ALL {
+            assert_eq!(gathered.batch(), None);
+            gathered.add(News {
+                resource,
+                events: vec![Event::Delete(ObjectRef::Node(resource.name().into()))],
+                problems: Some(vec![Problem::NoSuchNode("n".into())]),
+                listed: true,
+            });
+        }
+        let batch = gathered.batch().unwrap();
+        assert_eq!((batch.events.len(), batch.problems.len()), (5, 5));
+        gathered.add(News {
+            resource: Resource::Pods,
+            events: vec![],
+            problems: Some(vec![]),
+            listed: false,
+        });
+        let batch = gathered.batch().unwrap();
+        assert_eq!((batch.events.len(), batch.problems.len()), (0, 4));
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_ends_ends_all() {
+        let (batches, mut received) = mpsc::channel(1);
+        gather(
+            |_| {
+                Resource::ALL.map(|it| async move {
+                    if it != Resource::Pods {
+                        std::future::pending().await
+                    }
+                })
+            },
+            batches,
+        )
+        .await;
+        assert_eq!(received.recv().await, None);
+    }
+}

@@ -1,0 +1,129 @@
+//! What to ask the API server next. Pure.
+//!
+//! As client-go's reflector does it (`tools/cache/reflector.go`): the first list may be of any age (version 0, which
+//! the server answers from memory); then changes are watched from there on, over as many connections as it takes.
+//! Only where the server no longer has the changes since (410) is there another list, and that one must not be older
+//! than what was seen: it asks for the last version seen, and where the server doesn't have that (410, or "too large
+//! resource version"), for the latest there is.
+
+use std::time::Duration;
+
+use super::item::Version;
+
+/// A watch that ends sooner than this without an event was not worth its request.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// A request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// All objects, not older than this version; any at 0, the latest where it is empty.
+    List(Version),
+    /// All changes since this version.
+    Watch(Version),
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// As it should: a watch that lived that long.
+    Done(Duration),
+    /// The connection broke after that long.
+    Cut(Duration),
+    /// The server does not have this version: no more, or not yet.
+    Gone,
+    /// Otherwise.
+    Failed,
+}
+
+/// Follows one resource.
+#[derive(Clone, Debug, Default)]
+pub struct Reflector {
+    version: Option<Version>,
+    must_watch: bool,
+    /// The last list of a version failed because the server does not have it.
+    unavailable: bool,
+    /// Whether the present watch brought anything.
+    progressed: bool,
+    /// Requests in a row that brought nothing.
+    failures: u32,
+}
+
+impl Reflector {
+    /// The next request.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
+        match &self.version {
+            Some(version) if self.must_watch => Ask::Watch(version.clone()),
+            _ if self.unavailable => Ask::List(Version(String::new())),
+            Some(version) => Ask::List(version.clone()),
+            None => Ask::List(Version("0".to_owned())),
+        }
+    }
+
+    /// Whether there is more than one list: what was known before may be newer than what comes.
+    #[must_use]
+    pub const fn has_listed(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// A list came in whole; returns whether it is older than what was seen before, which happens where the server's
+    /// storage was set back.
+    pub fn listed(&mut self, version: Version) -> bool {
+        let before = self.version.as_ref().and_then(Version::number);
+        let back = before.is_some_and(|before| version.is_before(before));
+        self.version = Some(version);
+        self.must_watch = true;
+        self.unavailable = false;
+        self.progressed = false;
+        back
+    }
+
+    /// A watch brought something.
+    pub fn progress(&mut self, version: Version) {
+        self.progressed = true;
+        self.failures = 0;
+        if !version.0.is_empty() {
+            self.version = Some(version);
+        }
+    }
+
+    /// A list failed; returns how many times something did in a row, which tells how long to wait.
+    pub fn list_ended(&mut self, end: End) -> u32 {
+        if end == End::Gone && !self.unavailable && self.version.is_some() {
+            // Another question than before, so there is no need to wait.
+            self.unavailable = true;
+            return 0;
+        }
+        self.unavailable |= end == End::Gone;
+        self.failed()
+    }
+
+    /// A watch is over; returns how many times something failed in a row, which tells how long to wait.
+    pub fn watch_ended(&mut self, end: End) -> u32 {
+        let progressed = std::mem::take(&mut self.progressed);
+        match end {
+            End::Done(lived) if progressed || lived >= SHORT => {
+                self.failures = 0;
+                0
+            }
+            // A server that goes loses all its watches at once: they must not all come back in the same moment.
+            End::Cut(lived) if progressed || lived >= SHORT => {
+                self.failures = 0;
+                1
+            }
+            End::Gone => {
+                self.must_watch = false;
+                self.failed()
+            }
+            _ => self.failed(),
+        }
+    }
+
+    fn failed(&mut self) -> u32 {
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests;

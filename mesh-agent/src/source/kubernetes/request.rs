@@ -1,0 +1,112 @@
+//! Requests, and answers that come in as long as they take.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::BoxStream};
+use http::{Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+use kube::{
+    Client,
+    client::Body,
+    core::{Status, response::StatusDetails},
+};
+use tokio::time::timeout;
+use tokio_util::io::StreamReader;
+
+use super::failure::Failure;
+
+/// What the agent calls itself.
+const USER_AGENT: &str = concat!("mesh-agent/", env!("CARGO_PKG_VERSION"));
+/// An answer has to begin within this time.
+const ANSWER: Duration = Duration::from_secs(60);
+/// The most that is read of an answer that says no.
+const MOST_OF_A_REFUSAL: usize = 64 << 10;
+
+/// The body of an answer, as it comes in.
+pub type Answer = StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>;
+
+/// Sends a GET; the answer's body has to bring something every `patience`.
+///
+/// # Errors
+/// Where there is no answer, or it is no.
+pub async fn get(client: &Client, path: &str, patience: Duration) -> Result<Answer, Failure> {
+    let request = Request::get(path)
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(Body::empty())
+        .map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let answer = match timeout(ANSWER, client.send(request)).await {
+        Ok(answer) => answer.map_err(|error| Failure::Unreachable(reasons(&error)))?,
+        Err(_) => {
+            return Err(Failure::Unreachable(format!(
+                "no answer within {} s",
+                ANSWER.as_secs()
+            )));
+        }
+    };
+    if !answer.status().is_success() {
+        return Err(Failure::Refused(Box::new(refusal(answer).await)));
+    }
+    let chunks = answer.into_body().into_data_stream();
+    let patient = futures_util::stream::unfold(chunks, move |mut chunks| async move {
+        let chunk = match timeout(patience, chunks.next()).await {
+            Ok(chunk) => chunk?.map_err(|error| io::Error::other(reasons(&error))),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        Some((chunk, chunks))
+    });
+    Ok(StreamReader::new(patient.boxed()))
+}
+
+/// What an answer that says no says.
+async fn refusal(answer: Response<Body>) -> Status {
+    let (code, headers) = (answer.status(), answer.headers());
+    let retry_after = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|value| value.parse().ok());
+    let body = timeout(
+        ANSWER,
+        Limited::new(answer.into_body(), MOST_OF_A_REFUSAL).collect(),
+    )
+    .await;
+    let body = body
+        .ok()
+        .and_then(Result::ok)
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
+    let mut status: Status = serde_json::from_slice(&body).unwrap_or_else(|_| Status {
+        message: String::from_utf8_lossy(&body).trim().to_owned(),
+        reason: code.canonical_reason().unwrap_or_default().to_owned(),
+        ..Status::default()
+    });
+    status.code = code.as_u16();
+    if let Some(seconds) = retry_after {
+        let details = status.details.get_or_insert_with(|| StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        });
+        details.retry_after_seconds = seconds;
+    }
+    status
+}
+
+/// An error with its causes: the first says where, the last why.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
