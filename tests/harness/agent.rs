@@ -111,9 +111,12 @@ impl<'a> AgentBuilder<'a> {
             ("--node-name", self.node_name.into()),
         ];
         let mut args: Vec<OsString> = vec!["run".into()];
+        // Objects come from one place.
+        let follows = self.args.iter().any(|arg| arg == "--kubeconfig");
         let ours = flags
             .into_iter()
-            .filter(|(flag, _)| self.args.iter().all(|arg| arg != flag));
+            .filter(|(flag, _)| self.args.iter().all(|arg| arg != flag))
+            .filter(|(flag, _)| !(follows && *flag == "--manifests"));
         args.extend(ours.flat_map(|(flag, value)| [flag.into(), value]));
         args.extend(self.args);
         let mut binary = self.binary.map_or_else(|| binary::find(Binary::Agent), Ok)?;

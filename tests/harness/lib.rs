@@ -37,6 +37,7 @@ pub mod apiserver;
 mod binary;
 pub mod census;
 mod cgroup;
+pub mod cluster;
 mod http;
 mod ip;
 mod janitor;

@@ -1,0 +1,455 @@
+//! The agent follows an API server: what is there, what changes, and everything that may go wrong on the way.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use harness::apiserver::{Denial, Gone};
+use harness::cluster::{Backend, Cluster, RESOURCES, metric};
+use harness::manifest::{self, Manifest};
+use harness::{Agent, eventually, market, require_root, until};
+
+/// A change, from the server to the kernel.
+const SOON: Duration = Duration::from_secs(5);
+/// A request that has to be repeated a few times.
+const LATER: Duration = Duration::from_secs(20);
+
+/// A cluster with the service `web`, number 10, that one pod serves.
+fn web(test_name: &str) -> Result<(Cluster, Backend)> {
+    let cluster = Cluster::open(test_name)?;
+    let web = cluster.backend("web", 11)?;
+    cluster.sell("web", 10, &[&web])?;
+    Ok((cluster, web))
+}
+
+/// Waits until somebody answers for a service.
+fn answered_by(cluster: &Cluster, service: u8, name: &str, within: Duration) -> Result<()> {
+    let mut answer = None;
+    let done = until(within, || {
+        let now = cluster.ask(service);
+        let right = now.as_ref().is_ok_and(|it| it == name);
+        answer = Some(now);
+        right
+    });
+    ensure!(done, "service {service}: {answer:?}, not {name}");
+    Ok(())
+}
+
+fn refused(cluster: &Cluster, service: u8) -> bool {
+    until(SOON, || {
+        cluster
+            .ask(service)
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    })
+}
+
+/// Waits until the metric of a resource has that value.
+fn becomes(agent: &Agent, series: &str, value: f64) -> Result<()> {
+    eventually(LATER, || {
+        let now = metric(agent, series)?;
+        ensure!((now - value).abs() < 0.5, "{series} is {now}");
+        Ok(())
+    })
+}
+
+/// Waits until the agent says this of its source.
+fn trouble(cluster: &Cluster, word: &str) -> Result<String> {
+    eventually(LATER, || {
+        let status = cluster.status()?;
+        let trouble = status["sourceTrouble"].as_str().context("no trouble")?;
+        ensure!(trouble.contains(word), "{trouble}");
+        Ok(trouble.to_owned())
+    })
+}
+
+fn no_trouble(cluster: &Cluster) -> Result<()> {
+    eventually(LATER, || {
+        let status = cluster.status()?;
+        ensure!(status["sourceTrouble"].is_null(), "{status}");
+        Ok(())
+    })
+}
+
+#[test]
+fn services_follow_the_cluster() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("follow")?;
+    let agent = cluster.agent().start()?;
+    assert_eq!(cluster.ask(10)?, "web");
+    cluster.agrees()?;
+    let status = cluster.meshctl("status")?;
+    assert!(
+        status.contains(&format!("Source:        {}\n", cluster.server.url())),
+        "{status}"
+    );
+
+    // Another endpoint, and no other.
+    let other = cluster.backend("other", 12)?;
+    cluster.staff("web", &[&other])?;
+    answered_by(&cluster, 10, "other", SOON)?;
+    // Nobody.
+    cluster.staff("web", &[])?;
+    assert!(refused(&cluster, 10));
+    // Somebody again; then the Service goes, and comes as another one.
+    cluster.staff("web", &[&web])?;
+    answered_by(&cluster, 10, "web", SOON)?;
+    cluster.server.remove("services", "shop", "web")?;
+    assert!(until(SOON, || cluster
+        .ask(10)
+        .is_err_and(|error| error.kind() != ErrorKind::ConnectionRefused)));
+    cluster.sell("web", 20, &[&web])?;
+    answered_by(&cluster, 20, "web", SOON)?;
+    // A pod goes, with its namespace.
+    cluster.server.remove("pods", "shop", "other")?;
+    other.pod.delete()?;
+    eventually(SOON, || {
+        let pods = cluster.meshctl("pod list -o name")?;
+        ensure!(pods == "pod/shop/client\npod/shop/web\n", "{pods}");
+        Ok(())
+    })?;
+    // The namespace leaves the mesh, and its pods are left alone.
+    cluster.put(&manifest::namespace("shop", false))?;
+    assert!(until(SOON, || cluster.ask(20).is_err()));
+    cluster.put(&manifest::namespace("shop", true))?;
+    answered_by(&cluster, 20, "web", SOON)?;
+    cluster.agrees()?;
+
+    assert_eq!(cluster.lists(), [1; 5]);
+    for request in cluster.server.requests() {
+        assert!(["list", "watch"].contains(&request.verb.as_str()), "{request:?}");
+        assert!(request.user_agent.starts_with("mesh-agent/"), "{request:?}");
+        assert_eq!(
+            request.verb == "list",
+            request.resource_version == "0",
+            "{request:?}"
+        );
+        let fields = if request.resource == "nodes" {
+            "metadata.name=node-1"
+        } else {
+            ""
+        };
+        assert_eq!(request.field_selector, fields, "{request:?}");
+    }
+    assert!((metric(&agent, "mesh_source_connected{resource=\"pods\"}")? - 1.0).abs() < 0.1);
+    assert!(
+        metric(
+            &agent,
+            "mesh_source_last_sync_timestamp_seconds{resource=\"pods\"}"
+        )? > 1e9
+    );
+    Ok(())
+}
+
+#[test]
+fn until_everything_is_known_the_kernel_goes_on_with_what_an_earlier_agent_left() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("before")?;
+    let agent = cluster.agent().start()?;
+    assert_eq!(cluster.ask(10)?, "web");
+    agent.kill9()?;
+    drop(agent);
+    // What changes now, no agent has seen.
+    let other = cluster.backend("other", 12)?;
+    cluster.sell("other", 11, &[&other])?;
+    cluster.server.remove("services", "shop", "web")?;
+    cluster.server.down()?;
+
+    let agent = cluster.agent().launch()?;
+    let why = trouble(&cluster, "has not answered yet")?;
+    assert!(
+        why.contains("Connection refused") && why.contains("(since 20"),
+        "{why}"
+    );
+    assert!(why.contains("an earlier agent left"), "{why}");
+    let ready = agent.ready()?;
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready
+            .body
+            .contains("kubernetes: the API server has not answered yet: "),
+        "{ready:?}"
+    );
+    assert_eq!(cluster.ask(10)?, "web", "nothing is taken away");
+    assert!(
+        cluster
+            .meshctl("service list -o name")?
+            .contains("service/shop/web"),
+        "names stay"
+    );
+    let diff = cluster.sandbox.meshctl(["diff"])?;
+    let said = String::from_utf8_lossy(&diff.stderr).into_owned();
+    assert!(!diff.status.success() && said.contains("not known yet"), "{said}");
+    assert!((metric(&agent, "mesh_source_connected{resource=\"pods\"}")?).abs() < 0.1);
+    // It ends when it is told to, although it knows nothing.
+    let started = Instant::now();
+    assert!(agent.terminate()?.success());
+    assert!(started.elapsed() < SOON);
+    drop(agent);
+    assert_eq!(cluster.ask(10)?, "web");
+
+    // Not all of it is nothing.
+    cluster.server.deny(Denial {
+        verb: Some("list".into()),
+        resource: Some("endpointslices".into()),
+        namespace: None,
+    });
+    cluster.server.up()?;
+    let agent = cluster.agent().launch()?;
+    let why = trouble(
+        &cluster,
+        "403 Forbidden: may not list endpointslices.discovery.k8s.io",
+    )?;
+    assert!(why.contains("ClusterRole mesh-agent"), "{why}");
+    assert_eq!(agent.ready()?.status, 503);
+    assert_eq!(cluster.ask(10)?, "web", "nothing is taken away");
+    assert!(cluster.ask(11).is_err(), "nothing is added");
+
+    cluster.server.allow_all();
+    agent.wait_ready()?;
+    answered_by(&cluster, 11, "other", SOON)?;
+    assert!(cluster.ask(10).is_err(), "what is gone is gone");
+    no_trouble(&cluster)?;
+    cluster.agrees()?;
+    drop(web);
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_away_is_told_of_and_nothing_else_happens() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("away")?;
+    let agent = cluster.agent().start()?;
+    cluster.server.down()?;
+    let why = trouble(&cluster, "does not answer since 20")?;
+    assert!(why.ends_with("the kernel goes on with what it has"), "{why}");
+    becomes(&agent, "mesh_source_connected{resource=\"pods\"}", 0.0)?;
+    let ready = agent.ready()?;
+    assert_eq!(ready.status, 200, "{ready:?}");
+    assert!(ready.body.contains("does not answer since"), "{ready:?}");
+    assert_eq!(cluster.ask(10)?, "web");
+    let check = cluster.sandbox.meshctl(["check"])?;
+    let said = String::from_utf8(check.stdout)?;
+    assert!(
+        said.contains("objects come in: the API server does not answer since"),
+        "{said}"
+    );
+
+    let other = cluster.backend("other", 12)?;
+    cluster.sell("other", 11, &[&other])?;
+    cluster.staff("web", &[&other])?;
+    cluster.server.up()?;
+    answered_by(&cluster, 11, "other", LATER)?;
+    answered_by(&cluster, 10, "other", LATER)?;
+    no_trouble(&cluster)?;
+    becomes(&agent, "mesh_source_connected{resource=\"pods\"}", 1.0)?;
+    assert_eq!(cluster.lists(), [1; 5], "it went on where it was");
+    let log = agent.log();
+    let times = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(times("the kernel goes on with what it has"), 1, "{log}");
+    assert_eq!(times("the API server answers again"), 1, "{log}");
+    cluster.agrees()?;
+    drop(web);
+    Ok(())
+}
+
+#[test]
+fn connections_that_break_lose_nothing_and_cost_no_list() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("torn")?;
+    let _agent = cluster.agent().start()?;
+    let other = cluster.backend("other", 12)?;
+    // In the middle of the event.
+    cluster.server.tear_watches();
+    cluster.staff("web", &[&other])?;
+    answered_by(&cluster, 10, "other", SOON)?;
+    // Between events.
+    cluster.server.cut();
+    cluster.staff("web", &[&web])?;
+    answered_by(&cluster, 10, "web", SOON)?;
+    // Each one twice, and one resource late: slices before their service, a service before its pods.
+    cluster.server.duplicate_events();
+    cluster.server.hold_events("services");
+    cluster.server.hold_events("pods");
+    let third = cluster.backend("third", 13)?;
+    cluster.sell("third", 11, &[&third])?;
+    cluster.server.release_events("services");
+    answered_by(&cluster, 11, "third", SOON)?;
+    cluster.server.release_events("pods");
+    cluster.server.remove("pods", "shop", "web")?;
+    cluster.staff("web", &[])?;
+    assert!(refused(&cluster, 10));
+    eventually(SOON, || cluster.agrees())?;
+    eventually(SOON, || {
+        let pods = cluster.meshctl("pod list -o name")?;
+        ensure!(
+            pods == "pod/shop/client\npod/shop/other\npod/shop/third\n",
+            "{pods}"
+        );
+        Ok(())
+    })?;
+    assert_eq!(cluster.lists(), [1; 5]);
+    Ok(())
+}
+
+#[test]
+fn what_the_server_no_longer_has_is_listed_once() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("gone")?;
+    let agent = cluster.agent().start()?;
+    for (lists, how) in [(2, Gone::Event), (3, Gone::Status)] {
+        // While it is told so, something goes and something comes.
+        let name = format!("extra-{lists}");
+        let extra = cluster.backend(&name, 20 + lists)?;
+        let (service, before) = (20 + lists, format!("extra-{}", lists - 1));
+        cluster.server.expire_watches(how);
+        if how == Gone::Status {
+            cluster.server.cut();
+        }
+        cluster.sell(&name, service, &[&extra])?;
+        if lists > 2 {
+            cluster.server.remove("services", "shop", &before)?;
+        }
+        // It waits a quarter of a second at least before it lists.
+        let told = |resource: &&str| {
+            let watches = cluster.server.count("watch", resource);
+            until(Duration::from_millis(1), || watches >= 1)
+        };
+        assert!(RESOURCES.iter().all(|it| told(&it)));
+        std::thread::sleep(if how == Gone::Event {
+            Duration::from_millis(100)
+        } else {
+            Duration::from_secs(2)
+        });
+        cluster.server.well();
+        answered_by(&cluster, service, &name, LATER)?;
+        if lists > 2 {
+            assert!(
+                until(LATER, || cluster.ask(service - 1).is_err()),
+                "what went meanwhile is gone"
+            );
+        }
+        eventually(LATER, || cluster.agrees())?;
+        let relists = metric(&agent, "mesh_source_relists_total{resource=\"pods\"}")?;
+        assert!(relists >= 1.0);
+    }
+    assert_eq!(cluster.ask(10)?, "web");
+    for request in cluster.server.requests().iter().filter(|it| it.verb == "list") {
+        println!(
+            "{} at {:?}: {}",
+            request.resource, request.resource_version, request.status
+        );
+    }
+    drop(web);
+    Ok(())
+}
+
+#[test]
+fn a_token_that_is_replaced_is_taken_up() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("token")?;
+    let agent = cluster.agent().start()?;
+    let old = cluster.server.token()?;
+    cluster.server.set_token("another.token.of-the-same-agent")?;
+    // What is open stays open; the next requests have the new token, if not at once.
+    cluster.server.cut();
+    let other = cluster.backend("other", 12)?;
+    cluster.staff("web", &[&other])?;
+    answered_by(&cluster, 10, "other", LATER)?;
+    no_trouble(&cluster)?;
+    assert_eq!(cluster.lists(), [1; 5]);
+
+    // One that nobody has is told of.
+    std::fs::write(cluster.server.file("token"), old)?;
+    cluster
+        .server
+        .add_token("unused", harness::apiserver::User::named("nobody"));
+    cluster.server.set_token("a third")?;
+    std::fs::write(cluster.server.file("token"), "wrong")?;
+    cluster.server.cut();
+    let why = trouble(&cluster, "401 Unauthorized")?;
+    assert!(
+        why.contains("check the user of kubeconfig") && why.contains("token in"),
+        "{why}"
+    );
+    assert_eq!(cluster.ask(10)?, "other");
+    assert_eq!(agent.ready()?.status, 200);
+    drop(web);
+    Ok(())
+}
+
+#[test]
+fn objects_that_can_not_be_used_are_named_and_the_rest_applies() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("wrong")?;
+    let wrong = |version: u8| -> Result<Manifest> {
+        let ip = market::vip(version);
+        let ports = [manifest::Port::tcp(80).to(8080)];
+        Ok(manifest::service("shop", "web", &[ip], &ports, &[])
+            .set("spec.internalTrafficPolicy", "Sometimes"))
+    };
+    // Netns annotations are for manifests: in a cluster anybody could name anybody's.
+    let client = manifest::pod("shop", "client", &[], cluster.client.ips());
+    cluster.put(&client.annotation(mesh_common::names::NETNS_ANNOTATION, "web"))?;
+    let _agent = cluster.agent().start()?;
+    assert_eq!(cluster.ask(10)?, "web");
+
+    cluster.put(&wrong(10)?)?;
+    let other = cluster.backend("other", 12)?;
+    cluster.sell("other", 11, &[&other])?;
+    answered_by(&cluster, 11, "other", SOON)?;
+    let expected = "Service shop/web: spec.internalTrafficPolicy: \"Sometimes\" is not one of Cluster, Local \
+                    (what the object said before stays)";
+    eventually(SOON, || {
+        let status = cluster.status()?;
+        ensure!(status["problems"] == serde_json::json!([expected]), "{status}");
+        Ok(())
+    })?;
+    let status = cluster.meshctl("status")?;
+    assert!(status.contains(expected), "{status}");
+    assert_eq!(cluster.ask(10)?, "web", "its last good state stays");
+    cluster.sell("web", 10, &[&web])?;
+    eventually(SOON, || {
+        let status = cluster.status()?;
+        ensure!(status["problems"] == serde_json::json!([]), "{status}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_was_set_back_is_believed() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("restored")?;
+    let _agent = cluster.agent().start()?;
+    let version = cluster.server.version();
+    let other = cluster.backend("other", 12)?;
+    cluster.sell("other", 11, &[&other])?;
+    answered_by(&cluster, 11, "other", SOON)?;
+    cluster.server.restore(version)?;
+    cluster.server.compact();
+    assert_eq!(cluster.ask(10)?, "web");
+    drop((web, other));
+    Ok(())
+}
+
+#[test]
+fn without_a_way_to_a_server_both_ways_are_named() -> Result<()> {
+    require_root!();
+    let cluster = Cluster::open("nowhere")?;
+    let missing = cluster.sandbox.manifests().dir().join("missing");
+    let agent = cluster
+        .sandbox
+        .agent()
+        .arg("--kubeconfig")
+        .arg(&missing)
+        .launch()?;
+    let status = agent.program().wait(SOON)?;
+    assert!(!status.success());
+    assert!(
+        agent
+            .log()
+            .contains(&format!("kubeconfig {}: ", missing.display())),
+        "{}",
+        agent.log()
+    );
+    Ok(())
+}
