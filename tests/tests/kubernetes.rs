@@ -294,53 +294,77 @@ fn connections_that_break_lose_nothing_and_cost_no_list() -> Result<()> {
 #[test]
 fn what_the_server_no_longer_has_is_listed_once() -> Result<()> {
     require_root!();
-    let (cluster, web) = web("gone")?;
+    let (cluster, _web) = web("gone")?;
     let agent = cluster.agent().start()?;
-    for (lists, how) in [(2, Gone::Event), (3, Gone::Status)] {
-        // While it is told so, something goes and something comes.
-        let name = format!("extra-{lists}");
-        let extra = cluster.backend(&name, 20 + lists)?;
-        let (service, before) = (20 + lists, format!("extra-{}", lists - 1));
-        cluster.server.expire_watches(how);
-        if how == Gone::Status {
-            cluster.server.cut();
-        }
-        cluster.sell(&name, service, &[&extra])?;
-        if lists > 2 {
-            cluster.server.remove("services", "shop", &before)?;
-        }
-        // It waits a quarter of a second at least before it lists.
-        let told = |resource: &&str| {
-            let watches = cluster.server.count("watch", resource);
-            until(Duration::from_millis(1), || watches >= 1)
-        };
-        assert!(RESOURCES.iter().all(|it| told(&it)));
-        std::thread::sleep(if how == Gone::Event {
-            Duration::from_millis(100)
-        } else {
-            Duration::from_secs(2)
-        });
-        cluster.server.well();
-        answered_by(&cluster, service, &name, LATER)?;
-        if lists > 2 {
-            assert!(
-                until(LATER, || cluster.ask(service - 1).is_err()),
-                "what went meanwhile is gone"
-            );
-        }
-        eventually(LATER, || cluster.agrees())?;
-        let relists = metric(&agent, "mesh_source_relists_total{resource=\"pods\"}")?;
-        assert!(relists >= 1.0);
+    let one = cluster.backend("one", 21)?;
+    cluster.sell("one", 21, &[&one])?;
+    answered_by(&cluster, 21, "one", SOON)?;
+
+    // An event of each watch says so; before it asks again, a quarter of a second later at least, all is well.
+    cluster.server.expire_watches(Gone::Event);
+    std::thread::sleep(Duration::from_millis(100));
+    cluster.server.remove("services", "shop", "one")?;
+    let two = cluster.backend("two", 22)?;
+    cluster.sell("two", 22, &[&two])?;
+    cluster.server.well();
+    answered_by(&cluster, 22, "two", LATER)?;
+    assert!(
+        until(SOON, || cluster.ask(21).is_err()),
+        "what went meanwhile is gone"
+    );
+    assert!(
+        until(LATER, || cluster.lists() == [2; 5]),
+        "{:?}",
+        cluster.lists()
+    );
+    for resource in RESOURCES {
+        becomes(
+            &agent,
+            &format!("mesh_source_relists_total{{resource=\"{resource}\"}}"),
+            1.0,
+        )?;
     }
-    assert_eq!(cluster.ask(10)?, "web");
-    for request in cluster.server.requests().iter().filter(|it| it.verb == "list") {
-        println!(
-            "{} at {:?}: {}",
-            request.resource, request.resource_version, request.status
-        );
-    }
-    drop(web);
-    Ok(())
+
+    // The answer to the next watch of each says so: all but the last change are forgotten.
+    let before = cluster.lists();
+    cluster.server.put(&serde_json::from_str(
+        &manifest::namespace("last", false).to_string(),
+    )?)?;
+    eventually(SOON, || {
+        let known = metric(&agent, "mesh_source_objects{resource=\"namespaces\"}")?;
+        ensure!(known > 1.5, "{known}");
+        Ok(())
+    })?;
+    cluster.server.compact();
+    cluster.server.cut();
+    cluster.server.remove("pods", "shop", "one")?;
+    let expected: Vec<_> = before
+        .iter()
+        .enumerate()
+        .map(|(at, lists)| lists + usize::from(at > 0))
+        .collect();
+    assert!(
+        until(LATER, || cluster.lists().to_vec() == expected),
+        "{:?}, not {expected:?}",
+        cluster.lists()
+    );
+    eventually(LATER, || {
+        let pods = cluster.meshctl("pod list -o name")?;
+        ensure!(pods == "pod/shop/client\npod/shop/two\npod/shop/web\n", "{pods}");
+        Ok(())
+    })?;
+    let refused = |it: &harness::apiserver::Request| it.verb == "watch" && it.status == 410;
+    assert_eq!(
+        cluster.server.requests().iter().filter(|it| refused(it)).count(),
+        4
+    );
+    no_trouble(&cluster)?;
+    assert!(
+        !agent.log().contains("the kernel goes on with what it has"),
+        "nothing is wrong: {}",
+        agent.log()
+    );
+    cluster.agrees()
 }
 
 #[test]
@@ -348,7 +372,6 @@ fn a_token_that_is_replaced_is_taken_up() -> Result<()> {
     require_root!();
     let (cluster, web) = web("token")?;
     let agent = cluster.agent().start()?;
-    let old = cluster.server.token()?;
     cluster.server.set_token("another.token.of-the-same-agent")?;
     // What is open stays open; the next requests have the new token, if not at once.
     cluster.server.cut();
@@ -358,12 +381,8 @@ fn a_token_that_is_replaced_is_taken_up() -> Result<()> {
     no_trouble(&cluster)?;
     assert_eq!(cluster.lists(), [1; 5]);
 
-    // One that nobody has is told of.
-    std::fs::write(cluster.server.file("token"), old)?;
-    cluster
-        .server
-        .add_token("unused", harness::apiserver::User::named("nobody"));
-    cluster.server.set_token("a third")?;
+    // One that the server does not take is told of; a right one ends that.
+    cluster.server.set_token("a third one")?;
     std::fs::write(cluster.server.file("token"), "wrong")?;
     cluster.server.cut();
     let why = trouble(&cluster, "401 Unauthorized")?;
@@ -373,8 +392,10 @@ fn a_token_that_is_replaced_is_taken_up() -> Result<()> {
     );
     assert_eq!(cluster.ask(10)?, "other");
     assert_eq!(agent.ready()?.status, 200);
-    drop(web);
-    Ok(())
+    std::fs::write(cluster.server.file("token"), "a third one")?;
+    cluster.staff("web", &[&web])?;
+    answered_by(&cluster, 10, "web", LATER)?;
+    no_trouble(&cluster)
 }
 
 #[test]
@@ -416,19 +437,44 @@ fn objects_that_can_not_be_used_are_named_and_the_rest_applies() -> Result<()> {
 }
 
 #[test]
-fn a_server_that_was_set_back_is_believed() -> Result<()> {
+fn a_server_that_was_set_back_is_believed_and_that_is_said() -> Result<()> {
     require_root!();
-    let (cluster, web) = web("restored")?;
-    let _agent = cluster.agent().start()?;
+    let (cluster, _web) = web("restored")?;
+    let agent = cluster.agent().start()?;
     let version = cluster.server.version();
     let other = cluster.backend("other", 12)?;
     cluster.sell("other", 11, &[&other])?;
     answered_by(&cluster, 11, "other", SOON)?;
     cluster.server.restore(version)?;
-    cluster.server.compact();
+    cluster.server.expire_watches(Gone::Event);
+    assert!(until(LATER, || cluster.lists().iter().all(|lists| *lists >= 3)));
+    cluster.server.well();
+    assert!(until(SOON, || cluster.ask(11).is_err()), "it never was");
     assert_eq!(cluster.ask(10)?, "web");
-    drop((web, other));
-    Ok(())
+    // First not older than what was seen, which nobody has; then the latest there is.
+    let requests = cluster.server.requests();
+    let lists = requests
+        .iter()
+        .filter(|it| it.verb == "list" && it.resource == "services");
+    let lists: Vec<_> = lists
+        .map(|it| {
+            (
+                it.resource_version == "0",
+                it.resource_version.is_empty(),
+                it.status,
+            )
+        })
+        .collect();
+    assert_eq!(
+        lists[..3],
+        [(true, false, 200), (false, false, 504), (false, true, 200)]
+    );
+    assert!(
+        agent.log().contains("older than what was seen before"),
+        "{}",
+        agent.log()
+    );
+    cluster.agrees()
 }
 
 #[test]
