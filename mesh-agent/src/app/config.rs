@@ -23,7 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent until it gets SIGTERM or SIGINT. The kernel goes on without it.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Remove everything the agent ever installed: links, maps, runtime files. Sockets that are connected stay so.
     Cleanup(Place),
 }

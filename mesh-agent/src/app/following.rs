@@ -33,24 +33,21 @@ impl Following {
         readiness: &Readiness,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
-        let source = match &args.manifests {
-            Some(directory) => {
-                let watch = ManifestSource::open(directory)?.watch();
-                Source::Manifests(watch.context("watching the manifests")?)
-            }
-            None => {
-                let metrics = SourceMetrics::default();
-                metrics.register(registry);
-                let options = Options {
-                    access: Access {
-                        kubeconfig: args.kubeconfig.clone(),
-                        context: args.context.clone(),
-                    },
-                    node: node.to_owned(),
-                    start_within: args.start_jitter,
-                };
-                Source::Kubernetes(KubernetesWatch::start(options, metrics).await?)
-            }
+        let source = if let Some(directory) = &args.manifests {
+            let watch = ManifestSource::open(directory)?.watch();
+            Source::Manifests(watch.context("watching the manifests")?)
+        } else {
+            let metrics = SourceMetrics::default();
+            metrics.register(registry);
+            let options = Options {
+                access: Access {
+                    kubeconfig: args.kubeconfig.clone(),
+                    context: args.context.clone(),
+                },
+                node: node.to_owned(),
+                start_within: args.start_jitter,
+            };
+            Source::Kubernetes(KubernetesWatch::start(options, metrics).await?)
         };
         let following = Self {
             source,

@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => start(args),
+        Command::Run(args) => start(*args),
         Command::Cleanup(place) => cleanup::cleanup(&place).map(|removed| {
             for what in &removed {
                 println!("removed {what}");

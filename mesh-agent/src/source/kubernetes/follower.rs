@@ -31,7 +31,7 @@ use crate::model::cluster::Event;
 use crate::sys::heap;
 
 /// A list has to go on within this time.
-const LIST_PATIENCE: Duration = Duration::from_secs(60);
+const LIST_PATIENCE: Duration = Duration::from_mins(1);
 /// A watch without an event: servers send a bookmark every minute. One that is silent for longer may be of a server
 /// that is gone without a word; another request tells.
 const WATCH_PATIENCE: Duration = Duration::from_mins(3);
@@ -157,7 +157,7 @@ impl Follower {
             }
             Err(error) => {
                 self.known = relist.abort();
-                Err(broken(error.into(), LIST_PATIENCE))
+                Err(broken(&error.into(), LIST_PATIENCE))
             }
         }
     }
@@ -190,7 +190,7 @@ impl Follower {
         let mut lines = FramedRead::new(body, LinesCodec::new_with_max_length(LONGEST_LINE));
         while let Some(line) = lines.next().await {
             let text = line.map_err(|error| match error {
-                LinesCodecError::Io(error) => broken(error, WATCH_PATIENCE),
+                LinesCodecError::Io(error) => broken(&error, WATCH_PATIENCE),
                 LinesCodecError::MaxLineLengthExceeded => Failure::Cut(error.to_string()),
             })?;
             if !text.trim().is_empty() {
@@ -274,7 +274,7 @@ impl Follower {
 }
 
 /// An answer that broke off, or stopped.
-fn broken(error: io::Error, patience: Duration) -> Failure {
+fn broken(error: &io::Error, patience: Duration) -> Failure {
     match error.kind() {
         io::ErrorKind::TimedOut => Failure::Silent(patience),
         _ => Failure::Cut(error.to_string()),

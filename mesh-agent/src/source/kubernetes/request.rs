@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 use http::{Request, Response, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use kube::{
     Client,
     client::Body,
@@ -20,7 +20,7 @@ use super::failure::Failure;
 /// What the agent calls itself.
 const USER_AGENT: &str = concat!("mesh-agent/", env!("CARGO_PKG_VERSION"));
 /// An answer has to begin within this time.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// The most that is read of an answer that says no.
 const MOST_OF_A_REFUSAL: usize = 64 << 10;
 
@@ -75,7 +75,7 @@ async fn refusal(answer: Response<Body>) -> Status {
     let body = body
         .ok()
         .and_then(Result::ok)
-        .map(|body| body.to_bytes())
+        .map(Collected::to_bytes)
         .unwrap_or_default();
     let mut status: Status = serde_json::from_slice(&body).unwrap_or_else(|_| Status {
         message: String::from_utf8_lossy(&body).trim().to_owned(),
