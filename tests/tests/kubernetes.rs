@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use harness::apiserver::{Denial, Gone};
 use harness::cluster::{Backend, Cluster, RESOURCES, metric};
-use harness::manifest::{self, Manifest};
+use harness::manifest::{self, Endpoint, Manifest};
 use harness::{Agent, eventually, market, require_root, until};
+use serde_json::{Value, json};
 
 /// A change, from the server to the kernel.
 const SOON: Duration = Duration::from_secs(5);
@@ -325,45 +326,33 @@ fn what_the_server_no_longer_has_is_listed_once() -> Result<()> {
         )?;
     }
 
-    // The answer to the next watch of each says so: all but the last change are forgotten.
-    let before = cluster.lists();
-    cluster.server.put(&serde_json::from_str(
-        &manifest::namespace("last", false).to_string(),
-    )?)?;
-    eventually(SOON, || {
-        let known = metric(&agent, "mesh_source_objects{resource=\"namespaces\"}")?;
-        ensure!(known > 1.5, "{known}");
-        Ok(())
-    })?;
-    cluster.server.compact();
-    cluster.server.cut();
-    cluster.server.remove("pods", "shop", "one")?;
-    let expected: Vec<_> = before
-        .iter()
-        .enumerate()
-        .map(|(at, lists)| lists + usize::from(at > 0))
-        .collect();
-    assert!(
-        until(LATER, || cluster.lists().to_vec() == expected),
-        "{:?}, not {expected:?}",
-        cluster.lists()
-    );
-    eventually(LATER, || {
-        let pods = cluster.meshctl("pod list -o name")?;
-        ensure!(pods == "pod/shop/client\npod/shop/two\npod/shop/web\n", "{pods}");
-        Ok(())
-    })?;
-    let refused = |it: &harness::apiserver::Request| it.verb == "watch" && it.status == 410;
-    assert_eq!(
-        cluster.server.requests().iter().filter(|it| refused(it)).count(),
-        4
-    );
-    no_trouble(&cluster)?;
     assert!(
         !agent.log().contains("the kernel goes on with what it has"),
         "nothing is wrong: {}",
         agent.log()
     );
+
+    // The answer to the next watch of each says so: what happened while the server was down is forgotten.
+    cluster.server.down()?;
+    cluster.server.remove("pods", "shop", "one")?;
+    cluster.server.compact();
+    cluster.server.up()?;
+    eventually(LATER, || {
+        let pods = cluster.meshctl("pod list -o name")?;
+        ensure!(pods == "pod/shop/client\npod/shop/two\npod/shop/web\n", "{pods}");
+        Ok(())
+    })?;
+    assert!(
+        until(LATER, || cluster.lists() == [3; 5]),
+        "{:?}",
+        cluster.lists()
+    );
+    let requests = cluster.server.requests();
+    let refused = requests
+        .iter()
+        .filter(|it| it.verb == "watch" && it.status == 410);
+    assert_eq!(refused.count(), 5);
+    no_trouble(&cluster)?;
     cluster.agrees()
 }
 
@@ -422,7 +411,7 @@ fn objects_that_can_not_be_used_are_named_and_the_rest_applies() -> Result<()> {
                     (what the object said before stays)";
     eventually(SOON, || {
         let status = cluster.status()?;
-        ensure!(status["problems"] == serde_json::json!([expected]), "{status}");
+        ensure!(status["problems"] == json!([expected]), "{status}");
         Ok(())
     })?;
     let status = cluster.meshctl("status")?;
@@ -431,7 +420,7 @@ fn objects_that_can_not_be_used_are_named_and_the_rest_applies() -> Result<()> {
     cluster.sell("web", 10, &[&web])?;
     eventually(SOON, || {
         let status = cluster.status()?;
-        ensure!(status["problems"] == serde_json::json!([]), "{status}");
+        ensure!(status["problems"] == json!([]), "{status}");
         Ok(())
     })
 }
@@ -497,5 +486,109 @@ fn without_a_way_to_a_server_both_ways_are_named() -> Result<()> {
         "{}",
         agent.log()
     );
+    Ok(())
+}
+
+/// Services, pods and endpoints of a cluster of some size: `MESH_TEST_PODS`, or 1,000. Most are on other nodes.
+fn fill(cluster: &Cluster, pods: usize) -> Result<()> {
+    let ip = |pod: usize| format!("10.{}.{}.{}", 100 + pod / 62_500, pod / 250 % 250, pod % 250 + 1);
+    let managed: serde_json::Map<_, _> = (0..60)
+        .map(|field| {
+            (
+                format!("f:field-{field}"),
+                json!({ ".": {}, "f:valueFrom": { "f:fieldRef": {} } }),
+            )
+        })
+        .collect();
+    let object = |manifest: &Manifest| -> Result<Value> { Ok(serde_json::from_str(&manifest.to_string())?) };
+    for first in (0..pods).step_by(6) {
+        let app = format!("app-{first}");
+        let members = first..(first + 6).min(pods);
+        let mut objects = Vec::new();
+        for pod in members.clone() {
+            let name = format!("{app}-7f9c6b5d4-{pod:05}");
+            let manifest = manifest::pod("shop", &name, &[("app", &app)], &[ip(pod).parse()?]);
+            let node = format!("node-{}", 2 + pod % 500);
+            let manifest = manifest.set("spec.nodeName", node).set(
+                "metadata.managedFields",
+                json!([{ "manager": "kubelet", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": managed }]),
+            );
+            objects.push(object(&manifest)?);
+        }
+        let ports = [manifest::Port::tcp(80).to(8080).named("http")];
+        let vip = format!(
+            "10.{}.{}.{}",
+            97 + first / 62_500,
+            first / 250 % 250,
+            first % 250 + 1
+        );
+        objects.push(object(&manifest::service(
+            "shop",
+            &app,
+            &[vip.parse()?],
+            &ports,
+            &[("app", &app)],
+        ))?);
+        // Each pod serves more than one Service now and then.
+        for slice in ["a", "b"] {
+            let ends = members.clone().take(if slice == "a" { 6 } else { 4 });
+            let ends: Vec<_> = ends
+                .map(|pod| Ok(Endpoint::ready(ip(pod).parse()?).node("node-9")))
+                .collect::<Result<_>>()?;
+            let name = format!("{app}-{slice}");
+            let service = if slice == "a" {
+                app.clone()
+            } else {
+                format!("{app}-b")
+            };
+            objects.push(object(&manifest::endpoint_slice(
+                "shop", &service, &name, &ports, &ends,
+            ))?);
+        }
+        cluster.server.put_all(objects)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_large_cluster_comes_in_soon_and_takes_little_memory() -> Result<()> {
+    require_root!();
+    let pods = std::env::var("MESH_TEST_PODS").map_or(Ok(1_000), |pods| pods.parse())?;
+    let (cluster, _web) = web("large")?;
+    fill(&cluster, pods)?;
+    let size = |map: &str, entries: usize| format!("{map}={}", entries.max(16_384));
+    let started = Instant::now();
+    let agent = cluster
+        .agent()
+        .arg("--map-size")
+        .arg(size("WORKLOADS", pods * 2))
+        .arg("--map-size")
+        .arg(size("BACKENDS", pods * 2))
+        .launch()?;
+    // What an unoptimized agent needs for many.
+    ensure!(
+        until(Duration::from_mins(5), || agent
+            .ready()
+            .is_ok_and(|it| it.status == 200)
+            || !agent.program().alive()),
+        "not ready: {}",
+        agent.log()
+    );
+    let took = started.elapsed();
+    assert_eq!(cluster.ask(10)?, "web");
+    let known = metric(&agent, "mesh_source_objects{resource=\"pods\"}")?;
+    assert!((known - (pods + 2) as f64).abs() < 0.5, "{known}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.program().pid()))?;
+    let kib = |field: &str| -> Result<usize> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .context("a field")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    let (peak, now) = (kib("VmHWM:")? >> 10, kib("VmRSS:")? >> 10);
+    println!("{pods} pods: ready after {took:?}, at most {peak} MiB, then {now} MiB");
+    assert!(peak < 250, "{peak} MiB");
+    assert_eq!(cluster.lists(), [1; 5]);
     Ok(())
 }

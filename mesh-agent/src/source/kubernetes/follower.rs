@@ -256,7 +256,7 @@ impl Follower {
     async fn failed(&mut self, verb: &'static str, failure: &Failure, failures: u32) -> Wait {
         let who = &self.connection.who;
         self.reports.failed(self.resource, verb, failure, who);
-        if failures > 1 && !failure.is_refusal() {
+        if failures > 2 && failure.is_broken() {
             tracing::warn!(
                 why = failure.explain(verb, self.resource, who),
                 failures,
