@@ -118,7 +118,7 @@ mod tests {
             |_| {
                 Resource::ALL.map(|it| async move {
                     if it != Resource::Pods {
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                 })
             },

@@ -33,13 +33,17 @@ fn words(events: impl IntoIterator<Item = Event>) -> Vec<String> {
 
 fn listed(objects: &[Value]) -> Known {
     let mut relist = Known::default().relist();
-    objects.iter().for_each(|object| relist.take(item(object)));
+    for object in objects {
+        relist.take(item(object));
+    }
     relist.finish().0
 }
 
 fn relisted(known: Known, objects: &[Value]) -> (Known, Vec<String>) {
     let mut relist = known.relist();
-    objects.iter().for_each(|object| relist.take(item(object)));
+    for object in objects {
+        relist.take(item(object));
+    }
     let (known, events) = relist.finish();
     (known, words(events))
 }
