@@ -56,7 +56,7 @@ fn lists_are_what_they_were_when_recorded() {
     for (resource, recorded) in LISTS {
         let mut items = Vec::new();
         let version = list::read(recorded.as_bytes(), |document| {
-            items.push(resource.item(document))
+            items.push(resource.item(document));
         })
         .unwrap();
         let whole: Value = serde_json::from_str(recorded).unwrap();
