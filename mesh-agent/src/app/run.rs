@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{Interval, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
@@ -90,10 +90,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut retry = interval(RETRY);
-    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut verify = interval(VERIFY);
-    verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
@@ -164,6 +161,13 @@ fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
     pins.create()?;
     let lock = PinLock::take(&pins.top())?;
     Ok((run_dir, pins, lock))
+}
+
+/// Ticks now and from then on; after a late tick the next one comes a whole period later.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Comes at a time, or never.
