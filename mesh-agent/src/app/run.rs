@@ -114,6 +114,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                     engine.stamp()?;
                     following.completed();
                     programs::attach(&mut ebpf, &pins, &cgroup)?;
+                    // Ready is what was looked at, and there was nothing to look at before.
+                    verify.reset_immediately();
                     wire = programs::count_packets(args.packets, &mut ebpf, &pins, &host, &readiness);
                 }
             }
