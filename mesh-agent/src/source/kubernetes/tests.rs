@@ -346,16 +346,18 @@ async fn what_can_not_be_used_is_named_and_the_rest_applies() {
 async fn a_node_that_the_cluster_does_not_have_is_told_of() {
     let server = server().await;
     server.list_first(Resource::Nodes, Answer::list(10, &[]));
-    server.watch(
-        Resource::Nodes,
-        Answer::events(&[&event("ADDED", &node("node-1"))]),
-    );
     let mut watch = follow(&server).await;
     let first = problems(&batch(&mut watch).await);
     assert!(
         first[0].starts_with("Node node-1: the cluster has no such node"),
         "{first:?}"
     );
+    // The watch that may be open ends, and the next one brings it.
+    server.watch(
+        Resource::Nodes,
+        Answer::events(&[&event("ADDED", &node("node-1"))]),
+    );
+    server.end_watches();
     assert_eq!(problems(&batch(&mut watch).await), [""; 0], "it joined");
 }
 
