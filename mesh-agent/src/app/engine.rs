@@ -76,17 +76,28 @@ impl Engine {
         })
     }
 
-    /// Takes in what changed, and changes the tables as it wants.
-    pub fn apply(&mut self, events: Vec<Event>) {
+    /// Takes in what changed, and changes the tables as it wants. Returns whether that concerns a pod of this node
+    /// that is in the mesh: its namespace may be there soon.
+    pub fn apply(&mut self, events: Vec<Event>) -> bool {
         let mut dirty = Dirty::default();
         for event in events {
             self.names_version += u64::from(self.cluster.relabels(&event));
             dirty.merge(self.cluster.apply(event));
         }
-        if !dirty.pods.is_empty() {
+        // Looking at the namespaces costs much, and most pods are other nodes'.
+        let local = dirty.pods.iter().any(|pod| self.is_ours(pod));
+        if local {
             dirty.pods.extend(self.find_namespaces());
         }
         self.plan(&dirty);
+        local
+    }
+
+    /// Whether a pod is, or was, one of this node that is in the mesh.
+    fn is_ours(&self, pod: &PodKey) -> bool {
+        self.cluster.local_enrolled_pod(pod).is_some()
+            || self.assignment.cookies.contains_key(pod)
+            || self.assignment.unassigned.contains_key(pod)
     }
 
     /// Takes in the addresses in the host's network namespace.
@@ -111,8 +122,12 @@ impl Engine {
         !self.assignment.unassigned.is_empty()
     }
 
-    /// Removes what a previous agent wrote and nobody wants any more; to be called once everything was seen.
+    /// Removes what a previous agent wrote and nobody wants any more; to be called once everything was seen. After a
+    /// write that failed nobody knows what is wanted: [`Self::retry`] comes back to it.
     pub fn retire(&mut self) {
+        if self.doubtful {
+            return;
+        }
         let now = clock::monotonic();
         let plan = self.ledger.retire_unclaimed(now);
         self.carry_out(&plan);

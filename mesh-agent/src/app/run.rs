@@ -107,8 +107,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             .flatten();
         tokio::select! {
             events = following.next() => {
-                engine.apply(events?);
-                look.soon();
+                if engine.apply(events?) {
+                    look.soon();
+                }
                 if !complete {
                     engine.retire();
                     engine.stamp()?;
