@@ -1,4 +1,5 @@
-//! All endpoints a port of a Service has: from its slices or, without any, from its pods.
+//! All endpoints a port of a Service has: from its slices or, where objects are written by hand and there is none, from
+//! its pods.
 
 use mesh_common::addr::Addr;
 
@@ -13,7 +14,7 @@ impl Cluster {
     /// The endpoints of one port, in both families, those that repeat included.
     pub(super) fn candidates(&self, service: &Service, port: &ServicePort) -> Vec<Candidate<'_>> {
         let mut slices = self.slices.of_service(&service.name).peekable();
-        if slices.peek().is_some() {
+        if slices.peek().is_some() || !self.by_hand {
             slices.flat_map(|slice| self.of_slice(slice, port)).collect()
         } else {
             let pods = self.pods.selected_by(service);

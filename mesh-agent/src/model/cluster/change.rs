@@ -146,10 +146,12 @@ impl Cluster {
         dirty
     }
 
-    /// The Services that derive their endpoints from a pod.
+    /// The Services that derive their endpoints from a pod: none in a cluster, whose controller writes slices.
     fn deriving_from(&self, pod: &Pod) -> impl Iterator<Item = ObjectName> {
-        let services = self.services.selecting(pod);
+        let services = self.by_hand.then(|| self.services.selecting(pod));
         services
+            .into_iter()
+            .flatten()
             .filter(|service| !self.slices.has(&service.name))
             .map(|service| service.name.clone())
     }

@@ -116,7 +116,7 @@ fn merge(target: &mut Value, patch: Value) {
 }
 
 fn cluster(objects: impl IntoIterator<Item = Object>) -> Cluster {
-    let mut cluster = Cluster::new("here");
+    let mut cluster = Cluster::for_manifests("here");
     let _ = upsert(&mut cluster, objects);
     cluster
 }

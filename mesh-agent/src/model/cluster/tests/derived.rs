@@ -21,6 +21,18 @@ fn pods_with_the_labels_in_the_namespace_serve() {
 }
 
 #[test]
+fn in_a_cluster_only_slices_count() {
+    let mut cluster = Cluster::new("here");
+    let _ = upsert(
+        &mut cluster,
+        [service(json!({})), pod("a", "10.0.0.1", json!({}))],
+    );
+    assert_eq!(endpoints(&cluster), [""; 0]);
+    let moved = upsert(&mut cluster, [pod("a", "10.0.0.2", json!({}))]);
+    assert!(moved.services.is_empty(), "{moved:?}");
+}
+
+#[test]
 fn a_slice_settles_it_even_an_empty_one() {
     let mut cluster = cluster([service(json!({})), pod("a", "10.0.0.1", json!({}))]);
     assert_eq!(endpoints(&cluster), ["10.0.0.1:80 a"]);
@@ -111,15 +123,11 @@ fn both_families_of_a_pod_serve() {
 
 #[test]
 fn local_traffic_in_manifests_includes_pods_of_no_node() {
-    let objects = || {
-        [
-            service(json!({ "spec": { "internalTrafficPolicy": "Local" } })),
-            pod("a", "10.0.0.1", json!({ "spec": { "nodeName": null } })),
-        ]
-    };
-    assert_eq!(endpoints(&cluster(objects())), [""; 0]);
-    let mut manifests = Cluster::for_manifests("here");
-    let _ = upsert(&mut manifests, objects());
+    let manifests = cluster([
+        service(json!({ "spec": { "internalTrafficPolicy": "Local" } })),
+        pod("a", "10.0.0.1", json!({ "spec": { "nodeName": null } })),
+        pod("b", "10.0.0.2", json!({ "spec": { "nodeName": "there" } })),
+    ]);
     assert_eq!(endpoints(&manifests), ["10.0.0.1:80 a"]);
 }
 

@@ -139,7 +139,7 @@ proptest! {
     fn what_is_not_dirty_has_not_changed(
         changes in prop::collection::vec((any_object(), any::<bool>()), 0..60)
     ) {
-        let mut cluster = Cluster::new("here");
+        let mut cluster = Cluster::for_manifests("here");
         let (mut view, mut objects) = (View::default(), BTreeMap::new());
         for (object, keep) in changes {
             let event = if keep {

@@ -59,7 +59,7 @@ fn watched() -> Vec<Event> {
 }
 
 fn seen_from(node: &str, objects: impl IntoIterator<Item = Object>) -> Cluster {
-    let mut cluster = Cluster::new(node);
+    let mut cluster = Cluster::for_manifests(node);
     let _ = upsert(&mut cluster, objects);
     cluster
 }

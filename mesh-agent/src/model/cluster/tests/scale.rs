@@ -59,7 +59,7 @@ fn measure(with_slices: bool, change: impl Fn(usize) -> Object) {
     let objects: Vec<_> = (0..SERVICES).map(big_service).chain(slices).chain(pods).collect();
 
     let start = Instant::now();
-    let mut cluster = Cluster::new("here");
+    let mut cluster = Cluster::for_manifests("here");
     let dirty = upsert(&mut cluster, objects);
     let applied = start.elapsed();
     let start = Instant::now();

@@ -52,10 +52,10 @@ fn local_is_what_runs_here() {
         (json!(""), false, true),
         (Value::Null, false, true),
     ] {
-        let cluster = cluster([bound(&node)]);
-        assert_eq!(workload(&cluster, "a").unwrap().local, in_cluster, "{node}");
-        let mut manifests = Cluster::for_manifests("here");
-        let _ = upsert(&mut manifests, [bound(&node)]);
+        let mut of_server = Cluster::new("here");
+        let _ = upsert(&mut of_server, [bound(&node)]);
+        assert_eq!(workload(&of_server, "a").unwrap().local, in_cluster, "{node}");
+        let manifests = cluster([bound(&node)]);
         assert_eq!(workload(&manifests, "a").unwrap().local, in_manifests, "{node}");
     }
 }
