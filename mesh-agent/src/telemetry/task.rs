@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use mesh_common::{
     flow::{EventKind, FlowEvent},
     packet::{UdpKey, UdpTraffic},
@@ -51,7 +51,7 @@ const LATEST: usize = 1_024;
 pub struct Telemetry {
     questions: mpsc::Sender<Question>,
     flows: broadcast::Sender<Arc<FlowRecord>>,
-    names: Arc<ArcSwap<Directory>>,
+    names: Arc<ArcSwapOption<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
     uses: Arc<ArcSwap<Vec<Use>>>,
 }
@@ -72,7 +72,7 @@ impl Telemetry {
     pub fn start(pins: &Pins, events: Events, registry: Registry) -> Result<Self, TableError> {
         let (questions, asked) = mpsc::channel(4);
         let (flows, _) = broadcast::channel(BACKLOG);
-        let names = Arc::<ArcSwap<Directory>>::default();
+        let names = Arc::<ArcSwapOption<Directory>>::default();
         let fill = Arc::<ArcSwap<Vec<Fill>>>::default();
         let uses = Arc::<ArcSwap<Vec<Use>>>::default();
         let task = Task {
@@ -100,9 +100,10 @@ impl Telemetry {
         })
     }
 
-    /// Replaces the names behind the ids.
+    /// Replaces the names behind the ids. Until it is called for the first time nothing is counted, since it could
+    /// be put down to nobody: the kernel keeps it meanwhile.
     pub fn rename(&self, names: Directory) {
-        self.names.store(Arc::new(names));
+        self.names.store(Some(Arc::new(names)));
     }
 
     /// Says how full the tables are.
@@ -171,7 +172,7 @@ struct Task {
     flows: broadcast::Sender<Arc<FlowRecord>>,
     latest: VecDeque<Happened>,
     udp_not_before: Instant,
-    names: Arc<ArcSwap<Directory>>,
+    names: Arc<ArcSwapOption<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
     uses: Arc<ArcSwap<Vec<Use>>>,
 }
@@ -201,7 +202,7 @@ impl Task {
                     }
                     None => return,
                 },
-                () = self.events.filling() => self.drain(),
+                () = self.events.filling(), if self.names.load().is_some() => self.drain(),
                 _ = drain.tick() => self.drain(),
                 _ = sample.tick() => self.sample(),
                 _ = watch.tick(), if self.flows.receiver_count() > 0 => {
@@ -209,14 +210,18 @@ impl Task {
                         self.sample_udp();
                     }
                 }
-                _ = sweep.tick() => self.metrics.sweep(clock::monotonic(), &self.names.load()),
+                _ = sweep.tick() => if let Some(names) = &*self.names.load() {
+                    self.metrics.sweep(clock::monotonic(), names);
+                },
             }
         }
     }
 
     /// Reads everything there is: first the live connections, then the last words that wait.
     fn sample(&mut self) {
-        let names = self.names.load_full();
+        let Some(names) = self.names.load_full() else {
+            return;
+        };
         match listing::read(&self.pins) {
             Ok(flows) => {
                 let mut tally = Tally::default();
@@ -256,7 +261,10 @@ impl Task {
     }
 
     fn sample_udp(&mut self) {
-        let (names, started) = (self.names.load_full(), Instant::now());
+        let Some(names) = self.names.load_full() else {
+            return;
+        };
+        let started = Instant::now();
         match self.read_udp(&names) {
             Ok(events) => {
                 let clock = Clock::now();
@@ -299,7 +307,9 @@ impl Task {
     }
 
     fn drain(&mut self) {
-        let names = self.names.load_full();
+        let Some(names) = self.names.load_full() else {
+            return;
+        };
         let clock = Clock::now();
         let Self {
             events,
@@ -320,7 +330,10 @@ impl Task {
     }
 
     fn latest(&self, count: usize) -> Vec<FlowRecord> {
-        let (names, clock) = (self.names.load(), Clock::now());
+        let Some(names) = self.names.load_full() else {
+            return Vec::new();
+        };
+        let clock = Clock::now();
         let events = self.latest.iter().skip(self.latest.len().saturating_sub(count));
         events.filter_map(|event| event.record(&clock, &names)).collect()
     }
