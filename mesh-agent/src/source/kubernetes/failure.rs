@@ -45,12 +45,6 @@ impl Failure {
         }
     }
 
-    /// Whether an answer broke off.
-    #[must_use]
-    pub const fn is_broken(&self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Silent(_))
-    }
-
     /// Whether the way to the server, or who we are to it, may be out of date.
     #[must_use]
     pub fn wants_new_access(&self) -> bool {

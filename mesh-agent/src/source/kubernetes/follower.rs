@@ -56,7 +56,12 @@ pub struct Follower {
     known: Known,
     /// The problems that were last told.
     told: Vec<Problem>,
+    /// Whether answers come that break off, or end, again and again: the beginning of one tells nothing then.
+    breaking: bool,
 }
+
+/// Answers that break off happen; so many in a row are trouble.
+const BREAKING: u32 = 3;
 
 /// How long to wait: after that many failures in a row, and as long as the server wants.
 type Wait = (u32, Option<Duration>);
@@ -80,6 +85,7 @@ impl Follower {
             reflector: Reflector::default(),
             known: Known::default(),
             told: Vec::new(),
+            breaking: false,
         }
     }
 
@@ -113,7 +119,7 @@ impl Follower {
                         "the API server's latest state is older than what was seen before"
                     );
                 }
-                self.reports.answers(self.resource);
+                self.answers();
                 self.reports.listed(self.resource);
                 self.reports.metrics.objects(self.resource, self.known.len());
                 self.tell(events, true).await;
@@ -167,7 +173,11 @@ impl Follower {
         match self.try_watch(version).await {
             Ok(()) => {
                 let lived = started.elapsed();
-                (self.reflector.watch_ended(End::Done(lived)), None)
+                let failures = self.reflector.watch_ended(End::Done(lived));
+                if failures >= BREAKING {
+                    self.breaks("its watches end at once");
+                }
+                (failures, None)
             }
             Err(failure) => {
                 let failures = self.reflector.watch_ended(failure.end(started.elapsed()));
@@ -186,7 +196,9 @@ impl Follower {
         );
         self.reports.metrics.asked(self.resource, WATCH);
         let body = request::get(&self.connection.client, &path, WATCH_PATIENCE).await?;
-        self.reports.answers(self.resource);
+        if !self.breaking {
+            self.answers();
+        }
         let mut lines = FramedRead::new(body, LinesCodec::new_with_max_length(LONGEST_LINE));
         while let Some(line) = lines.next().await {
             let text = line.map_err(|error| match error {
@@ -221,6 +233,9 @@ impl Follower {
                 return Ok(());
             }
         };
+        if self.breaking {
+            self.answers();
+        }
         self.reflector.progress(version);
         self.reports.metrics.event(self.resource, self.known.len());
         self.tell(event.into_iter().collect(), false).await;
@@ -252,16 +267,24 @@ impl Follower {
         self.known.problems().cloned().chain(lost).collect()
     }
 
+    /// The server answers as it should.
+    fn answers(&mut self) {
+        self.breaking = false;
+        self.reports.answers(self.resource);
+    }
+
+    /// Answers come, and are no use.
+    fn breaks(&mut self, why: &str) {
+        self.breaking = true;
+        self.reports.fails(self.resource, why);
+    }
+
     /// Tells of a failure, and looks for a new way to the server where that may help.
     async fn failed(&mut self, verb: &'static str, failure: &Failure, failures: u32) -> Wait {
         let who = &self.connection.who;
         self.reports.failed(self.resource, verb, failure, who);
-        if failures > 2 && failure.is_broken() {
-            tracing::warn!(
-                why = failure.explain(verb, self.resource, who),
-                failures,
-                "trying again"
-            );
+        if failures >= BREAKING && !failure.is_refusal() {
+            self.breaks(&failure.explain(verb, self.resource, who));
         }
         if failure.wants_new_access() {
             match self.access.open().await {

@@ -1,9 +1,14 @@
 //! From the news of each resource to batches of all.
 
+use std::collections::BTreeMap;
+
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Problem, Resource};
-use crate::model::cluster::Event;
+use crate::model::{
+    cluster::Event,
+    object::{Object, ObjectRef},
+};
 use crate::source::Batch;
 
 /// News that may wait for their batch: behind them the followers wait, and then the server.
@@ -55,17 +60,41 @@ pub async fn gather<F>(
 }
 
 /// News that were not handed on yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gathered {
+    /// What is there, until all is: that may take long, and objects change meanwhile.
+    first: Option<BTreeMap<ObjectRef, Object>>,
+    /// What changed since.
     events: Vec<Event>,
     problems: [Vec<Problem>; Resource::ALL.len()],
     listed: [bool; Resource::ALL.len()],
 }
 
+impl Default for Gathered {
+    fn default() -> Self {
+        Self {
+            first: Some(BTreeMap::new()),
+            events: Vec::new(),
+            problems: Default::default(),
+            listed: Default::default(),
+        }
+    }
+}
+
 impl Gathered {
     fn add(&mut self, news: News) {
         let index = news.resource as usize;
-        self.events.extend(news.events);
+        match &mut self.first {
+            None => self.events.extend(news.events),
+            Some(first) => {
+                for event in news.events {
+                    match event {
+                        Event::Upsert(object) => drop(first.insert(object.reference(), object)),
+                        Event::Delete(reference) => drop(first.remove(&reference)),
+                    }
+                }
+            }
+        }
         self.listed[index] |= news.listed;
         if let Some(problems) = news.problems {
             self.problems[index] = problems;
@@ -74,8 +103,13 @@ impl Gathered {
 
     /// All of it, once every resource was listed.
     fn batch(&mut self) -> Option<Batch> {
-        self.listed.iter().all(|listed| *listed).then(|| Batch {
-            events: std::mem::take(&mut self.events),
+        if !self.listed.iter().all(|listed| *listed) {
+            return None;
+        }
+        let first = self.first.take().into_iter().flatten();
+        let events = first.map(|(_, object)| Event::Upsert(object));
+        Some(Batch {
+            events: events.chain(std::mem::take(&mut self.events)).collect(),
             problems: self.problems.iter().flatten().cloned().map(Into::into).collect(),
             notes: Vec::new(),
         })
@@ -85,7 +119,6 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::object::ObjectRef;
 
     #[test]
     fn the_first_batch_waits_for_every_resource() {
@@ -94,21 +127,46 @@ mod tests {
             assert_eq!(gathered.batch(), None);
             gathered.add(News {
                 resource,
-                events: vec![Event::Delete(ObjectRef::Node(resource.name().into()))],
+                events: vec![Event::Upsert(node(resource.name())), Event::Upsert(node("n"))],
                 problems: Some(vec![Problem::NoSuchNode("n".into())]),
                 listed: true,
             });
         }
         let batch = gathered.batch().unwrap();
-        assert_eq!((batch.events.len(), batch.problems.len()), (5, 5));
+        // Of an object that changed meanwhile only the last state counts.
+        assert_eq!((batch.events.len(), batch.problems.len()), (6, 5));
+        let gone = Event::Delete(ObjectRef::Node("n".into()));
         gathered.add(News {
             resource: Resource::Pods,
-            events: vec![],
+            events: vec![gone.clone()],
             problems: Some(vec![]),
             listed: false,
         });
         let batch = gathered.batch().unwrap();
-        assert_eq!((batch.events.len(), batch.problems.len()), (0, 4));
+        assert_eq!((batch.events, batch.problems.len()), (vec![gone], 4));
+    }
+
+    #[test]
+    fn what_goes_before_the_first_batch_is_not_in_it() {
+        let mut gathered = Gathered::default();
+        for resource in Resource::ALL {
+            gathered.add(News {
+                resource,
+                events: vec![
+                    Event::Upsert(node("n")),
+                    Event::Delete(ObjectRef::Node("n".into())),
+                ],
+                problems: None,
+                listed: true,
+            });
+        }
+        assert_eq!(gathered.batch().unwrap().events, []);
+    }
+
+    fn node(name: &str) -> Object {
+        let node = serde_json::json!({ "metadata": { "name": name } });
+        let node: k8s_openapi::api::core::v1::Node = serde_json::from_value(node).unwrap();
+        crate::model::object::Node::try_from(node).unwrap().into()
     }
 
     #[tokio::test]

@@ -105,6 +105,10 @@ async fn server() -> Server {
 #[tokio::test]
 async fn everything_is_listed_once_and_then_watched() {
     let server = server().await;
+    let mut watch = follow(&server).await;
+    let first = batch(&mut watch).await;
+    assert_eq!(problems(&first), [""; 0]);
+    assert_eq!(watch.state().trouble, None);
     server.watch(
         Resource::Pods,
         Answer::events(&[
@@ -112,15 +116,11 @@ async fn everything_is_listed_once_and_then_watched() {
             &event("DELETED", &pod("web", 12)),
         ]),
     );
-    let mut watch = follow(&server).await;
-    let first = batch(&mut watch).await;
-    assert_eq!(problems(&first), [""; 0]);
-    assert_eq!(watch.state().trouble, None);
+    server.end_watches();
     let mut seen = words(&first);
     while seen.len() < 4 {
         seen.extend(words(&batch(&mut watch).await));
     }
-    seen[..2].sort();
     assert_eq!(
         seen,
         ["+Node node-1", "+Pod shop/web", "+Pod shop/new", "-Pod shop/web"]
@@ -187,14 +187,15 @@ async fn a_lost_version_costs_one_list_whose_differences_are_told() {
         Answer::ended(&[&event("ERROR", &expired())]),
     ] {
         let server = server().await;
+        server.list(Resource::Pods, Answer::list(30, &[pod("a", 11), pod("c", 29)]));
+        let mut watch = follow(&server).await;
+        let mut seen = words(&batch(&mut watch).await);
         server.watch(
             Resource::Pods,
             Answer::ended(&[&event("ADDED", &pod("a", 11)), &event("ADDED", &pod("b", 12))]),
         );
         server.watch(Resource::Pods, lost);
-        server.list(Resource::Pods, Answer::list(30, &[pod("a", 11), pod("c", 29)]));
-        let mut watch = follow(&server).await;
-        let mut seen = Vec::new();
+        server.end_watches();
         while !seen.contains(&"+Pod shop/c".to_owned()) {
             seen.extend(words(&batch(&mut watch).await));
         }
@@ -210,7 +211,11 @@ async fn a_lost_version_costs_one_list_whose_differences_are_told() {
             lists[1].ends_with("resourceVersion=12"),
             "not older than what was seen: {lists:?}"
         );
-        assert!(server.asked(Resource::Pods, "watch")[2].contains("resourceVersion=30&"));
+        let watches = server.asked(Resource::Pods, "watch");
+        assert!(
+            watches.last().unwrap().contains("resourceVersion=30&"),
+            "{watches:?}"
+        );
         assert_eq!(watch.state().trouble, None, "nothing is wrong");
     }
 }
@@ -218,7 +223,6 @@ async fn a_lost_version_costs_one_list_whose_differences_are_told() {
 #[tokio::test]
 async fn a_server_that_lags_behind_is_asked_for_the_latest() {
     let server = server().await;
-    server.watch(Resource::Pods, Answer::refused(&expired()));
     server.list(Resource::Pods, Answer::refused(&json!({
         "kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large resource version: 10, current: 9",
         "details": { "causes": [{ "reason": "ResourceVersionTooLarge" }], "retryAfterSeconds": 1 },
@@ -226,6 +230,8 @@ async fn a_server_that_lags_behind_is_asked_for_the_latest() {
     server.list(Resource::Pods, Answer::list(9, &[]));
     let mut watch = follow(&server).await;
     batch(&mut watch).await;
+    server.watch(Resource::Pods, Answer::refused(&expired()));
+    server.end_watches();
     assert_eq!(words(&batch(&mut watch).await), ["-Pod shop/web"]);
     let lists = server.asked(Resource::Pods, "list");
     assert_eq!(lists.len(), 3, "{lists:?}");
