@@ -34,6 +34,7 @@
 
 pub mod agent;
 pub mod apiserver;
+pub mod background;
 mod binary;
 pub mod census;
 mod cgroup;

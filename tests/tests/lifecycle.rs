@@ -3,122 +3,19 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, ensure};
+use harness::background::under_traffic;
 use harness::manifest::Manifest;
 use harness::market::{self, address};
 use harness::traffic::{Conversation, ask_tcp, ask_udp_connected, ask_udp_unconnected};
-use harness::{Agent, Market, Sandbox, Spread, eventually, kernel, require_root, until};
+use harness::{Agent, Market, Sandbox, eventually, kernel, require_root, until};
 
 const SOON: Duration = Duration::from_secs(3);
 /// How long a program that is to fail may take.
 const FAILURE: Duration = Duration::from_secs(10);
-
-/// Traffic that must not notice anything; counts what went well.
-#[derive(Default)]
-struct Traffic {
-    over: AtomicBool,
-    connects: AtomicU32,
-    echoes: AtomicU32,
-    datagrams: AtomicU32,
-}
-
-impl Traffic {
-    fn goes_on(&self) -> bool {
-        !self.over.load(Ordering::Relaxed)
-    }
-
-    /// Connects, over and over; who answered.
-    fn connect(&self, market: &Market) -> Result<Spread> {
-        market.client.run(|| {
-            let mut spread = Spread::default();
-            while self.goes_on() {
-                let answer = ask_tcp(address(10, 80));
-                spread.add(
-                    answer
-                        .with_context(|| format!("connect {} failed", spread.total()))?
-                        .name,
-                );
-                self.connects.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(spread)
-        })
-    }
-
-    /// Talks over one connection.
-    fn converse(&self, market: &Market) -> Result<()> {
-        market.client.run(|| {
-            let mut conversation = Conversation::open(address(10, 80))?;
-            while self.goes_on() {
-                let echo = conversation.echo(b"still there?");
-                let count = self.echoes.fetch_add(1, Ordering::Relaxed);
-                echo.with_context(|| format!("echo {count} failed"))?;
-                thread::sleep(Duration::from_millis(1));
-            }
-            ensure!(
-                conversation.stream().peer_addr()? == address(10, 80),
-                "the peer has another name"
-            );
-            Ok(())
-        })
-    }
-
-    /// Asks from one socket; all answers must come from one backend and from the address that was asked.
-    fn ask(&self, market: &Market) -> Result<()> {
-        market.client.run(|| {
-            let socket = UdpSocket::bind("10.0.1.1:0")?;
-            let first = ask_udp_unconnected(&socket, address(10, 53))?;
-            while self.goes_on() {
-                let answer = ask_udp_unconnected(&socket, address(10, 53));
-                let count = self.datagrams.fetch_add(1, Ordering::Relaxed);
-                let answer = answer.with_context(|| format!("datagram {count} failed"))?;
-                ensure!(
-                    answer == first,
-                    "datagram {count}: {answer:?} instead of {first:?}"
-                );
-                thread::sleep(Duration::from_millis(1));
-            }
-            Ok(())
-        })
-    }
-
-    /// Waits until this many more connects went well.
-    fn wait(&self, more: u32) -> Result<()> {
-        let goal = self.connects.load(Ordering::Relaxed) + more;
-        let enough = || self.connects.load(Ordering::Relaxed) >= goal;
-        ensure!(
-            until(Duration::from_secs(10), enough),
-            "the connects stopped short of {goal}"
-        );
-        Ok(())
-    }
-}
-
-/// Runs all traffic while `during` goes on, and asks that none of it failed.
-fn under_traffic(market: &Market, during: impl FnOnce(&Traffic) -> Result<()>) -> Result<(Spread, Traffic)> {
-    let traffic = Traffic::default();
-    let results = thread::scope(|scope| {
-        let connects = scope.spawn(|| traffic.connect(market));
-        let others = [
-            scope.spawn(|| traffic.converse(market)),
-            scope.spawn(|| traffic.ask(market)),
-        ];
-        let done = during(&traffic);
-        traffic.over.store(true, Ordering::Relaxed);
-        let spread = connects.join().expect("no panic");
-        let others = others.map(|other| other.join().expect("no panic"));
-        // The traffic's errors tell more than that something waited for it in vain.
-        others
-            .into_iter()
-            .collect::<Result<()>>()
-            .and(spread)
-            .and_then(|spread| done.map(|()| spread))
-    });
-    Ok((results?, traffic))
-}
 
 /// A market with two backends of the service `web`, number 10.
 fn web(test_name: &str) -> Result<(Market, [market::Backend; 2])> {
@@ -147,7 +44,7 @@ fn a_crash_and_a_restart_go_unnoticed() -> Result<()> {
     })?;
     assert!(spread.total() >= 5_000, "{spread}");
     spread.assert_even(&["web-1", "web-2"]);
-    let counts = [&traffic.echoes, &traffic.datagrams].map(|count| count.load(Ordering::Relaxed));
+    let counts = traffic.counts();
     assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
     assert_eq!(market.installed()?, before, "all was adopted, nothing added");
     assert_eq!(drift(&market.sandbox)?, "[]");
