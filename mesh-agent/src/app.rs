@@ -2,10 +2,14 @@
 
 pub mod acceleration;
 pub mod admin;
+pub mod claim;
 pub mod cleanup;
 pub mod config;
+pub mod ending;
 pub mod engine;
+pub mod flock;
 pub mod following;
+pub mod handover;
 pub mod lock;
 pub mod mounts;
 pub mod names;
@@ -16,5 +20,6 @@ pub mod publish;
 pub mod readiness;
 pub mod run;
 pub mod serve;
+pub mod standby;
 mod upkeep;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! The admin interface: what only the agent knows, asked over a Unix socket.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf};
 
 use axum::{
     Json, Router,
@@ -14,7 +14,14 @@ use mesh_common::addr::socket_addr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
-use super::{acceleration, engine::Engine, following::Following, readiness::Readiness, wire::Wire};
+use super::{
+    acceleration,
+    engine::Engine,
+    following::Following,
+    lock::{self, RunDir},
+    readiness::Readiness,
+    wire::Wire,
+};
 use crate::{
     model::{desired::ObjectName, ledger},
     source,
@@ -48,6 +55,8 @@ pub struct Status {
     pub version: String,
     /// Process id.
     pub pid: u32,
+    /// Whether another agent waits for its end, to take over.
+    pub awaited: bool,
     /// Where its objects come from.
     pub source: String,
     /// Why nothing comes from there now, and since when.
@@ -121,14 +130,21 @@ struct Admin {
     asks: mpsc::Sender<Ask>,
     readiness: Readiness,
     telemetry: Telemetry,
+    run_dir: PathBuf,
 }
 
-/// The interface.
-pub fn router(asks: mpsc::Sender<Ask>, readiness: Readiness, telemetry: Telemetry) -> Router {
+/// The interface of the agent that has this runtime directory.
+pub fn router(
+    asks: mpsc::Sender<Ask>,
+    readiness: Readiness,
+    telemetry: Telemetry,
+    run_dir: &RunDir,
+) -> Router {
     let admin = Admin {
         asks,
         readiness,
         telemetry,
+        run_dir: run_dir.path().to_path_buf(),
     };
     Router::new()
         .route(STATUS, get(status))
@@ -169,6 +185,7 @@ async fn status(State(admin): State<Admin>) -> Result<Json<Status>, (StatusCode,
         .iter()
         .map(|(name, why)| format!("{name}: {why}"))
         .collect();
+    status.awaited = lock::is_awaited(&admin.run_dir);
     Ok(Json(status))
 }
 
@@ -271,6 +288,7 @@ fn describe(engine: &Engine, wire: Option<&Wire>, following: &Following) -> Stat
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
+        awaited: false,
         source: place,
         source_trouble: trouble.map(|why| why + following.consequence()),
         pending: Vec::new(),

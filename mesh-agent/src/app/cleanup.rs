@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use mesh_common::config::flag;
 
-use super::{config::Place, lock::RunDir, pin_lock::PinLock};
+use super::{config::Place, flock::Patience, lock::RunDir, pin_lock::PinLock};
 use crate::{
     datapath::{packets, pins::Pins, tables::Tables},
     sys::netns::Host,
@@ -20,12 +20,12 @@ pub fn cleanup(place: &Place) -> anyhow::Result<Vec<String>> {
     let run_dir = place
         .run_dir
         .exists()
-        .then(|| RunDir::take(&place.run_dir))
+        .then(|| RunDir::take(&place.run_dir, Patience::Refuse))
         .transpose()?;
     let _pin_lock = pins
         .top()
         .exists()
-        .then(|| PinLock::take(&pins.top()))
+        .then(|| PinLock::take(&pins.top(), Patience::Refuse))
         .transpose()?;
     let mut removed = packets::remove_filters(&Host::open(place.host_netns.as_deref())?)
         .context("removing packet programs")?;

@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// together.
     #[arg(long, env = "MESH_START_JITTER", value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub start_jitter: Duration,
+    /// Where another agent has the tables, get ready and wait for its end, instead of ending with an error.
+    #[arg(long, env = "MESH_WAIT_FOR_HANDOVER", value_parser = clap::builder::FalseyValueParser::new())]
+    pub wait_for_handover: bool,
     /// cgroup2 directory whose sockets the programs see [default: the root of the cgroup2 mount].
     #[arg(long, env = "MESH_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,

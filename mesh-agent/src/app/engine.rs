@@ -100,6 +100,13 @@ impl Engine {
             || self.assignment.unassigned.contains_key(pod)
     }
 
+    /// Takes in everything that was known of the cluster before there were tables to write.
+    pub fn take_in_all(&mut self) {
+        self.find_namespaces();
+        self.names_version += 1;
+        self.plan_all();
+    }
+
     /// Takes in the addresses in the host's network namespace.
     pub fn set_host_addresses(&mut self, addresses: BTreeSet<Addr>) {
         let dirty = self.cluster.set_host_addresses(addresses);
@@ -318,10 +325,14 @@ impl Engine {
             }
             Err(error) => return tracing::error!(%error, "the tables can't be read back"),
         }
+        self.plan_all();
+        self.retire();
+    }
+
+    fn plan_all(&mut self) {
         let services = self.cluster.services().cloned().collect();
         let pods = self.cluster.pods().cloned().collect();
         self.plan(&Dirty { services, pods });
-        self.retire();
     }
 }
 

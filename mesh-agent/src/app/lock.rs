@@ -2,12 +2,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::FlockOperation;
+use rustix::{fs::FlockOperation, io::Errno};
 use thiserror::Error;
+
+use super::flock::{Flock, Patience, flock};
 
 /// Why the runtime directory can't be had.
 #[derive(Debug, Error)]
@@ -32,6 +34,11 @@ pub enum LockError {
     },
 }
 
+/// The file that is locked, and says who holds it.
+const LOCK: &str = "lock";
+/// The file whose lock those share who wait for the directory.
+const WAITING: &str = "waiting";
+
 /// Held while the process lives; the kernel lets go of it however the process ends.
 #[derive(Debug)]
 pub struct RunDir {
@@ -43,39 +50,28 @@ impl RunDir {
     /// Makes the directory and takes its lock.
     ///
     /// # Errors
-    /// Where another agent has it, or it can't be made.
-    pub fn take(dir: &Path) -> Result<Self, LockError> {
+    /// Where another agent has it and that is not to be waited for, or it can't be made.
+    pub fn take(dir: &Path, patience: Patience) -> Result<Self, LockError> {
         let failed = |source| LockError::Io {
             dir: dir.to_path_buf(),
             source,
         };
-        fs::create_dir_all(dir).map_err(failed)?;
-        let path = dir.join("lock");
-        // Not truncated: the file says who holds it.
-        let options = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
-        let mut file = options.map_err(failed)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let read = file.read_to_string(&mut pid);
-                let pid = if read.is_ok() && !pid.trim().is_empty() {
-                    pid.trim()
-                } else {
-                    "unknown"
-                };
+        let path = dir.join(LOCK);
+        let open = || {
+            fs::create_dir_all(dir)?;
+            // Not truncated: the file says who holds it.
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).open(&path)
+        };
+        let mut file = match flock(&path, open, patience).map_err(failed)? {
+            Flock::Held(file) => file,
+            Flock::Taken(_) => {
                 return Err(LockError::Taken {
                     dir: dir.to_path_buf(),
-                    pid: pid.to_owned(),
+                    pid: holder(dir),
                 });
             }
-            Err(errno) => return Err(failed(errno.into())),
-        }
+        };
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed)?;
@@ -108,7 +104,8 @@ impl RunDir {
             "names.json.new",
             "acceleration.json",
             "acceleration.json.new",
-            "lock",
+            WAITING,
+            LOCK,
         ] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
@@ -137,6 +134,39 @@ impl RunDir {
     }
 }
 
+/// The process id of who has the directory, as it wrote it: what it is in its own process namespace.
+#[must_use]
+pub fn holder(dir: &Path) -> String {
+    let pid = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+    if pid.trim().is_empty() {
+        "unknown".to_owned()
+    } else {
+        pid.trim().to_owned()
+    }
+}
+
+/// Tells that somebody waits for the directory, until this is dropped.
+///
+/// # Errors
+/// Where the directory can't be written.
+pub fn announce(dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join(WAITING))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+    Ok(file)
+}
+
+/// Whether somebody waits for the directory.
+#[must_use]
+pub fn is_awaited(dir: &Path) -> bool {
+    let locked = |file: File| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    File::open(dir.join(WAITING)).is_ok_and(|file| locked(file) == Err(Errno::WOULDBLOCK))
+}
+
 /// The admin socket of an agent with the given runtime directory.
 #[must_use]
 pub fn admin_socket(run_dir: &Path) -> PathBuf {
@@ -150,10 +180,23 @@ mod tests {
     #[test]
     fn the_second_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
-        let first = RunDir::take(dir.path()).unwrap();
-        let refusal = RunDir::take(dir.path()).unwrap_err().to_string();
+        let take = || RunDir::take(dir.path(), Patience::Refuse);
+        let first = take().unwrap();
+        let refusal = take().unwrap_err().to_string();
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(first);
-        RunDir::take(dir.path()).unwrap();
+        take().unwrap();
+    }
+
+    #[test]
+    fn is_awaited_as_long_as_somebody_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_awaited(dir.path()));
+        let [first, second] = [(); 2].map(|()| announce(dir.path()).unwrap());
+        assert!(is_awaited(dir.path()));
+        drop(first);
+        assert!(is_awaited(dir.path()));
+        drop(second);
+        assert!(!is_awaited(dir.path()));
     }
 }

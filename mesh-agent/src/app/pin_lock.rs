@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::FlockOperation;
 use thiserror::Error;
+
+use super::flock::{Flock, Patience, flock};
 
 /// Why the pins can't be had.
 #[derive(Debug, Error)]
@@ -45,32 +46,19 @@ impl PinLock {
     /// Takes the lock of the directory that all pins lie in, which must be there.
     ///
     /// # Errors
-    /// Where another agent has it, or it can't be opened.
-    pub fn take(dir: &Path) -> Result<Self, PinLockError> {
+    /// Where another agent has it and that is not to be waited for, or it can't be opened.
+    pub fn take(dir: &Path, patience: Patience) -> Result<Self, PinLockError> {
         let failed = |source| PinLockError::Io {
             dir: dir.to_path_buf(),
             source,
         };
-        let file = File::open(dir).map_err(failed)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(PinLockError::Taken {
-                    dir: dir.to_path_buf(),
-                    pid: holder(&file),
-                });
-            }
-            Err(errno) => return Err(failed(errno.into())),
+        match flock(dir, || File::open(dir), patience).map_err(failed)? {
+            Flock::Held(file) => Ok(Self { _dir: file }),
+            Flock::Taken(file) => Err(PinLockError::Taken {
+                dir: dir.to_path_buf(),
+                pid: holder(&file),
+            }),
         }
-        // Who held it before may have removed the directory (`mesh-agent cleanup`): then this is a lock of nothing.
-        let (ours, there) = (
-            file.metadata().map_err(failed)?,
-            fs::metadata(dir).map_err(failed)?,
-        );
-        if ours.ino() != there.ino() || ours.dev() != there.dev() {
-            return Err(failed(io::Error::other("it was replaced meanwhile: try again")));
-        }
-        Ok(Self { _dir: file })
     }
 }
 
@@ -101,8 +89,10 @@ mod tests {
     #[test]
     fn the_second_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
-        let first = PinLock::take(dir.path()).unwrap();
-        let refusal = PinLock::take(dir.path()).unwrap_err().to_string();
+        let first = PinLock::take(dir.path(), Patience::Refuse).unwrap();
+        let refusal = PinLock::take(dir.path(), Patience::Refuse)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             refusal,
             format!(
@@ -113,7 +103,7 @@ mod tests {
             )
         );
         drop(first);
-        PinLock::take(dir.path()).unwrap();
+        PinLock::take(dir.path(), Patience::Refuse).unwrap();
     }
 
     #[test]

@@ -51,6 +51,12 @@ impl Readiness {
         notes.insert(name, text.into());
     }
 
+    /// Takes back what was said.
+    pub fn forget(&self, name: &'static str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.remove(name);
+    }
+
     /// What was noted.
     #[must_use]
     pub fn notes(&self) -> BTreeMap<&'static str, String> {

@@ -4,39 +4,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mesh_common::abi::{MAPS, map};
-use prometheus_client::registry::Registry;
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    acceleration::Acceleration,
     admin,
-    config::{Place, RunArgs},
+    claim::Claim,
+    config::RunArgs,
+    ending::Ending,
     engine::Engine,
-    following::Following,
-    lock::RunDir,
-    mounts,
-    pin_lock::PinLock,
+    flock::Patience,
+    handover::{self, Loaded},
     programs,
     publish::Publisher,
-    readiness::Readiness,
     serve,
+    standby::Standby,
     upkeep::Upkeep,
-    wire::{self, Wire},
+    wire::Wire,
 };
 use crate::{
     datapath::{
-        links::Cgroup,
+        Ebpf,
         loader::{self, MapSizes},
-        pins::Pins,
         tables::Tables,
     },
     model::ledger::Capacity,
     pods::{host::HostAddresses, look::Look, watch::NetnsWatch},
-    sys::{netns::Host, privilege},
+    sys::privilege,
     telemetry::{events::Events, task::Telemetry},
 };
 
@@ -52,50 +48,78 @@ const VERIFY: Duration = Duration::from_secs(10);
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let missing = privilege::missing().context("asking for the capabilities of this process")?;
     anyhow::ensure!(missing.is_empty(), "missing capabilities: {}", missing.join(", "));
-    let host = Host::open(args.place.host_netns.as_deref())?;
-    let (run_dir, pins, _pin_lock) = claim(&args.place)?;
-    let readiness = Readiness::default();
-    readiness.block(programs::READINESS, "not attached yet");
-    readiness.block(wire::READINESS, "not attached yet");
-    let listener = serve::listen(args.readiness_address).await?;
-    tokio::spawn(axum::serve(listener, serve::readiness(readiness.clone())).into_future());
+    let mut ending = Ending::listen()?;
+    let claim = match Claim::take(&args.place, Patience::Refuse) {
+        Err(taken) if args.wait_for_handover && taken.holder().is_some() => Err(taken),
+        claim => Ok(claim?),
+    };
+    let mut standby = Standby::start(args).await?;
+    let handed = match claim {
+        Ok(claim) => Some((claim, None)),
+        Err(taken) => handover::wait(&taken, &mut standby, &mut ending).await?,
+    };
+    if let Some((claim, loaded)) = handed {
+        work(standby, claim, loaded, &mut ending).await?;
+    }
+    tracing::info!("ending; the kernel goes on with what it has");
+    Ok(())
+}
 
-    let node = args.node_name.clone().map_or_else(host_name, Ok)?;
-    let mut registry = Registry::default();
-    let mut following = Following::start(&args, &node, &readiness, &mut registry).await?;
-    let cgroup = mounts::cgroup(args.cgroup.as_deref())?;
-    let cgroup = Cgroup::open(&cgroup)?;
-    let sizes: MapSizes = args.map_sizes.iter().cloned().collect();
-    let mut ebpf = loader::load(&pins, &sizes)?;
-    let tables = Tables::open(&pins)?;
-    let mut acceleration = Acceleration::start(&mut ebpf);
-    let mut namespaces = NetnsWatch::start(&args.netns_dir);
-    let mut engine = Engine::adopt(
-        following.cluster(&node),
-        tables,
-        capacity(&sizes),
-        &args.netns_dir,
-        host.clone(),
-    )?;
-
-    let telemetry = Telemetry::start(&pins, Events::open(&pins)?, registry)?;
-    let metrics = serve::listen(args.metrics_address).await?;
-    tokio::spawn(axum::serve(metrics, serve::metrics(telemetry.clone())).into_future());
+/// Adopts what is in the kernel, and keeps it as it should be until told to end.
+async fn work(
+    mut standby: Standby,
+    Claim { run_dir, pins, .. }: &'static Claim,
+    loaded: Option<Loaded>,
+    ending: &mut Ending,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let loaded = loaded.filter(|loaded| loaded.is_current(pins));
+    let loaded = loaded.map_or_else(|| Loaded::load(pins, &standby.sizes), Ok)?;
+    let (mut ebpf, mut acceleration) = (loaded.ebpf, loaded.acceleration);
+    let mut namespaces = NetnsWatch::start(&standby.args.netns_dir);
+    let mut addresses = HostAddresses::watch(&standby.host).context("reading the addresses of the host")?;
+    standby.keep_addresses(addresses.known());
+    let Standby {
+        args,
+        node,
+        sizes,
+        host,
+        cgroup,
+        readiness,
+        exposition,
+        mut following,
+        cluster,
+    } = standby;
+    let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
+    let mut engine = Engine::adopt(cluster, tables, capacity, &args.netns_dir, host.clone())?;
+    let telemetry = exposition.complete(|registry| {
+        let events = Events::open(pins)?;
+        anyhow::Ok(Telemetry::start(pins, events, registry)?)
+    })?;
     let (asks, mut asked) = mpsc::channel(16);
     let admin = serve::listen_admin(&run_dir.admin_socket())?;
-    tokio::spawn(axum::serve(admin, admin::router(asks, readiness.clone(), telemetry.clone())).into_future());
+    let router = admin::router(asks, readiness.clone(), telemetry.clone(), run_dir);
+    tokio::spawn(axum::serve(admin, router).into_future());
 
-    let mut addresses = HostAddresses::watch(&host).context("reading the addresses of the host")?;
-    engine.set_host_addresses(addresses.known());
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    // To be called once, when everything is known and planned.
+    let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Option<Wire>> {
+        engine.retire();
+        engine.stamp()?;
+        tracing::info!(seconds = started.elapsed().as_secs_f64(), "the tables are right");
+        programs::attach(ebpf, pins, &cgroup)?;
+        let wire = programs::count_packets(args.packets, ebpf, pins, &host, &readiness);
+        Ok(wire)
+    };
+    let mut wire = None;
+    if following.is_complete() {
+        engine.take_in_all();
+        wire = begin(&mut engine, &mut ebpf)?;
+    }
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
     let upkeep = Upkeep::new(pins.clone());
-    let mut wire = None;
     loop {
         if let Some(wire) = &mut wire {
             Wire::follow(wire, engine.assignment());
@@ -103,7 +127,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
         let complete = following.is_complete();
         let names_due = complete
-            .then(|| publisher.publish(&engine, wire.as_ref(), &run_dir))
+            .then(|| publisher.publish(&engine, wire.as_ref(), run_dir))
             .flatten();
         tokio::select! {
             events = following.next() => {
@@ -111,13 +135,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                     look.soon();
                 }
                 if !complete {
-                    engine.retire();
-                    engine.stamp()?;
                     following.completed();
-                    programs::attach(&mut ebpf, &pins, &cgroup)?;
                     // Ready is what was looked at, and there was nothing to look at before.
                     verify.reset_immediately();
-                    wire = programs::count_packets(args.packets, &mut ebpf, &pins, &host, &readiness);
+                    wire = begin(&mut engine, &mut ebpf)?;
                 }
             }
             known = addresses.changed() => engine.set_host_addresses(known),
@@ -132,7 +153,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             }
             () = at(names_due) => {}
             report = acceleration.probed(), if complete => {
-                let report = programs::allow(report, &ebpf, &pins, &mut engine, &run_dir);
+                let report = programs::allow(report, &ebpf, pins, &mut engine, run_dir);
                 readiness.note("acceleration", report.word(true));
                 telemetry.probed(report.uses());
             }
@@ -143,27 +164,16 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
                     wire.keep();
                 }
                 if complete {
-                    programs::keep(&ebpf, &pins, &cgroup, &readiness);
+                    programs::keep(&ebpf, pins, &cgroup, &readiness);
                     upkeep.look(&engine);
                 }
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());
             }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = ending.told() => break,
         }
     }
-    tracing::info!("ending; the kernel goes on with what it has");
     Ok(())
-}
-
-/// Makes the runtime directory and the directory of the pins, and makes sure that no other agent has them.
-fn claim(place: &Place) -> anyhow::Result<(RunDir, Pins, PinLock)> {
-    let run_dir = RunDir::take(&place.run_dir)?;
-    let pins = Pins::new(&place.bpffs);
-    pins.create()?;
-    let lock = PinLock::take(&pins.top())?;
-    Ok((run_dir, pins, lock))
 }
 
 /// Ticks now and from then on; after a late tick the next one comes a whole period later.
@@ -195,9 +205,4 @@ fn capacity(sizes: &MapSizes) -> Capacity {
         workloads: of(map::WORKLOADS),
         pods: of(map::PODS),
     }
-}
-
-fn host_name() -> anyhow::Result<String> {
-    let name = rustix::system::uname().nodename().to_str().map(ToOwned::to_owned);
-    name.context("the host name is not UTF-8: name the node with --node-name")
 }

@@ -1,10 +1,11 @@
 //! HTTP: readiness and metrics on TCP, the admin interface on a Unix socket.
 
 use std::{
-    io,
+    io, mem,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
@@ -12,6 +13,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     routing::get,
 };
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::readiness::Readiness;
@@ -36,12 +38,59 @@ pub fn readiness(readiness: Readiness) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
 }
 
+/// What `/metrics` tells: what is registered, and everything once there is telemetry.
+#[derive(Clone)]
+pub struct Exposition(Arc<Mutex<Exposed>>);
+
+enum Exposed {
+    Registered(Registry),
+    All(Telemetry),
+}
+
+impl Exposition {
+    /// Tells what is registered.
+    #[must_use]
+    pub fn of(registry: Registry) -> Self {
+        Self(Arc::new(Mutex::new(Exposed::Registered(registry))))
+    }
+
+    /// Hands the registry over to telemetry, which tells everything from then on.
+    ///
+    /// # Errors
+    /// Where telemetry can't be started.
+    pub fn complete<E>(&self, start: impl FnOnce(Registry) -> Result<Telemetry, E>) -> Result<Telemetry, E> {
+        let mut exposed = self.lock();
+        let registry = match &mut *exposed {
+            Exposed::Registered(registry) => mem::take(registry),
+            Exposed::All(telemetry) => return Ok(telemetry.clone()),
+        };
+        let telemetry = start(registry)?;
+        *exposed = Exposed::All(telemetry.clone());
+        Ok(telemetry)
+    }
+
+    async fn text(&self) -> Option<String> {
+        let telemetry = match &*self.lock() {
+            Exposed::Registered(registry) => {
+                let mut text = String::new();
+                return encode(&mut text, registry).is_ok().then_some(text);
+            }
+            Exposed::All(telemetry) => telemetry.clone(),
+        };
+        telemetry.scrape().await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exposed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// `/metrics`.
-pub fn metrics(telemetry: Telemetry) -> Router {
+pub fn metrics(exposition: Exposition) -> Router {
     /// `Content-Type` of OpenMetrics 1.0 text.
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let scrape = move || async move {
-        match telemetry.scrape().await {
+        match exposition.text().await {
             Some(text) => (StatusCode::OK, [(CONTENT_TYPE, OPEN_METRICS)], text),
             None => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -7,7 +7,7 @@ use aya::{
     maps::{MapError, MapInfo},
     programs::ProgramError,
 };
-use mesh_common::abi::{MAPS, MapSpec};
+use mesh_common::abi::{MAPS, MapKind, MapSpec};
 use thiserror::Error;
 
 use super::{
@@ -75,19 +75,49 @@ pub fn load(pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
     for spec in MAPS {
         check_layout(&pins.map(spec.name), &spec, entries(&spec, sizes))?;
     }
-    let mut loader = EbpfLoader::new();
-    for spec in &MAPS {
+    load_as(|loader, spec| {
         loader.map_pin_path(spec.name, pins.map(spec.name));
         if let Some(&size) = sizes.get(spec.name) {
             loader.map_max_entries(spec.name, size);
         }
-    }
+    })
+}
+
+/// Shows that the kernel takes maps and programs; none of them stays.
+///
+/// # Errors
+/// Where it does not.
+pub fn rehearse(sizes: &MapSizes) -> Result<(), LoadError> {
+    let loaded = load_as(|loader, spec| {
+        // What the verifier looks at is the size of arrays; others need not take the memory.
+        let is_table = matches!(spec.kind, MapKind::Hash | MapKind::LruHash);
+        let size = sizes.get(spec.name).copied();
+        if let Some(size) = if is_table { Some(1) } else { size } {
+            loader.map_max_entries(spec.name, size);
+        }
+    });
+    loaded.map(drop)
+}
+
+/// Ids of the pinned maps, in the order of [`MAPS`]; `None` where one is missing.
+#[must_use]
+pub fn pinned(pins: &Pins) -> Option<Vec<u32>> {
+    let id = |spec: &MapSpec| Some(MapInfo::from_pin(pins.map(spec.name)).ok()?.id());
+    MAPS.iter().map(id).collect()
+}
+
+/// Loads everything, with maps as they are arranged for.
+fn load_as(arrange: impl Fn(&mut EbpfLoader<'_>, &MapSpec)) -> Result<Ebpf, LoadError> {
     let offsets = btf::tcp_offsets().map(Raw);
+    let sock_offsets = btf::sock_offsets().map(Raw);
+    let mut loader = EbpfLoader::new();
+    for spec in &MAPS {
+        arrange(&mut loader, spec);
+    }
     match &offsets {
         Ok(offsets) => drop(loader.override_global("TCP_OFFSETS", offsets, true)),
         Err(error) => tracing::warn!(%error, "live connections can't be listed"),
     }
-    let sock_offsets = btf::sock_offsets().map(Raw);
     match &sock_offsets {
         Ok(offsets) => drop(loader.override_global("SOCK_OFFSETS", offsets, true)),
         Err(error) => tracing::warn!(%error, "nothing can be accelerated"),

@@ -8,7 +8,7 @@ use mesh_common::{
 use serde::Serialize;
 
 use crate::{
-    app::{acceleration, pin_lock::PinLock},
+    app::{acceleration, flock::Patience, pin_lock::PinLock},
     cli::{
         agent::Silence,
         args::Format,
@@ -77,7 +77,7 @@ pub fn switch(node: &Node, off: bool) -> Result<String, Failure> {
     match node.agent.switch_acceleration(off) {
         Ok(()) => {}
         Err(Silence::NotRunning(_)) => {
-            let _lock = PinLock::take(&node.pins.top()).map_err(|error| {
+            let _lock = PinLock::take(&node.pins.top(), Patience::Refuse).map_err(|error| {
                 Failure::failed(format!("{error}; it does not answer yet: try again in a moment"))
             })?;
             let mut tables = node.tables()?;

@@ -62,6 +62,9 @@ struct AgentState {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    /// Whether another agent waits for the end of this one, to take over.
+    #[serde(skip_serializing_if = "is_false")]
+    awaited: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     /// Why it did not answer.
@@ -188,6 +191,7 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
             running: true,
             ready: status.pending.is_empty(),
             pid: Some(status.pid),
+            awaited: status.awaited,
             version: Some(status.version),
             error: None,
             source: status.source,
@@ -297,7 +301,14 @@ impl AgentState {
 
     fn text(&self) -> String {
         match (&self.pid, &self.version, &self.error) {
-            (Some(pid), Some(version), _) => format!("running (pid {pid}, version {version})"),
+            (Some(pid), Some(version), _) => {
+                let waits = if self.awaited {
+                    "; another one waits to take over"
+                } else {
+                    ""
+                };
+                format!("running (pid {pid}, version {version}){waits}")
+            }
             (_, _, Some(error)) => error.clone(),
             _ => "not running".to_owned(),
         }
@@ -365,6 +376,14 @@ impl Detail for Status {
         let counters = table::table(&[text("COUNTER"), number("TOTAL")], counters);
         format!("{}{lists}\n{maps}\n{counters}", table::facts(&facts))
     }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is what serde calls"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Lines under a head; nothing where there are none.

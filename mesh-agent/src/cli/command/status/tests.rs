@@ -90,6 +90,17 @@ fn a_node_without_an_agent_is_not_well() {
 }
 
 #[test]
+fn an_agent_that_waits_is_told_of() {
+    let agent = AgentState {
+        awaited: true,
+        ..running(&[])
+    };
+    let text = status(agent, &[]).text();
+    let line = "Agent:         running (pid 42, version 0.1.0); another one waits to take over\n";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn what_is_wrong_is_listed() {
     let agent = AgentState {
         source_trouble: Some("gone since noon".into()),

@@ -1,0 +1,118 @@
+//! Hand-over between two agents on one node, as in a rolling update with `maxSurge`: the new one gets ready while the
+//! old one has the tables, waits for its end, however that comes, and goes on from there.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    acceleration::Acceleration,
+    claim::{Claim, ClaimError},
+    ending::Ending,
+    flock::Patience,
+    lock, programs,
+    standby::Standby,
+    wire,
+};
+use crate::datapath::{
+    Ebpf,
+    loader::{self, MapSizes},
+    pins::Pins,
+};
+
+/// What readiness calls it.
+const NOTE: &str = "hand-over";
+/// Who is waited for may change: the note is written anew this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Programs that are loaded and not attached.
+pub struct Loaded {
+    /// Programs and maps.
+    pub ebpf: Ebpf,
+    /// The programs of acceleration, and their probe, which began.
+    pub acceleration: Acceleration,
+    /// The pinned maps they work on.
+    maps: Option<Vec<u32>>,
+}
+
+impl Loaded {
+    /// Loads maps and programs; makes and pins the maps that are missing.
+    ///
+    /// # Errors
+    /// Where the kernel refuses them.
+    pub fn load(pins: &Pins, sizes: &MapSizes) -> Result<Self, loader::LoadError> {
+        let maps = loader::pinned(pins);
+        let mut ebpf = loader::load(pins, sizes)?;
+        let acceleration = Acceleration::start(&mut ebpf);
+        Ok(Self {
+            ebpf,
+            acceleration,
+            maps,
+        })
+    }
+
+    /// Whether they work on the maps that are pinned now.
+    #[must_use]
+    pub fn is_current(&self, pins: &Pins) -> bool {
+        self.maps.is_some() && self.maps == loader::pinned(pins)
+    }
+}
+
+/// Loads the programs on top of another agent's maps: nothing is written or pinned, since all of them are there. Where
+/// one is not (that agent is of another version), the kernel only has to show that it takes the programs.
+fn rehearse(pins: &Pins, sizes: &MapSizes) -> Result<Option<Loaded>, loader::LoadError> {
+    if loader::pinned(pins).is_some() {
+        return Loaded::load(pins, sizes).map(Some);
+    }
+    loader::rehearse(sizes).map(|()| None)
+}
+
+/// Gets ready, and waits until nobody else has the tables; `None` when told to end before that. Of what is pinned
+/// nothing changes, so an agent that ends while it waits leaves no trace.
+///
+/// # Errors
+/// Where this agent would not get on with this kernel or these maps, or the source is gone.
+pub async fn wait(
+    taken: &ClaimError,
+    standby: &mut Standby,
+    ending: &mut Ending,
+) -> anyhow::Result<Option<(&'static Claim, Option<Loaded>)>> {
+    let place = standby.args.place.clone();
+    let _announced = lock::announce(&place.run_dir).context("saying that this agent waits")?;
+    let loaded = rehearse(&Pins::new(&place.bpffs), &standby.sizes)?;
+    // The kernel wakes it when its turn comes. A thread that still waits does not hold up the end.
+    let mut claimed = tokio::task::spawn_blocking(move || Claim::take(&place, Patience::Wait));
+    let readiness = standby.readiness.clone();
+    readiness.clear(programs::READINESS);
+    readiness.clear(wire::READINESS);
+    let since = Instant::now();
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            claim = &mut claimed => {
+                let claim = claim.context("waiting for the lock")??;
+                readiness.forget(NOTE);
+                // The old one may have acted on what waits to be read here: it must not be undone.
+                while let Some(events) = standby.following.next().now_or_never() {
+                    standby.keep(events?);
+                }
+                tracing::info!(waited = since.elapsed().as_secs_f64(), "the tables are this agent's now");
+                return Ok(Some((claim, loaded)));
+            }
+            events = standby.following.next() => standby.keep(events?),
+            _ = look.tick() => {
+                let holder = taken.holder().unwrap_or_default();
+                if holder != told {
+                    tracing::info!(holder, "waiting for hand-over");
+                    readiness.note(NOTE, format!("waiting for hand-over ({holder})"));
+                    told = holder;
+                }
+            }
+            () = ending.told() => return Ok(None),
+        }
+    }
+}
