@@ -2,6 +2,7 @@
 
 pub mod acceleration;
 pub mod admin;
+pub mod broker;
 pub mod claim;
 pub mod cleanup;
 pub mod config;

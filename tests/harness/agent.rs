@@ -31,6 +31,7 @@ pub struct AgentBuilder<'a> {
     sandbox: &'a Sandbox,
     binary: Option<PathBuf>,
     wrapper: Vec<OsString>,
+    command: Vec<OsString>,
     place: Place,
     node_name: String,
     args: Vec<OsString>,
@@ -43,6 +44,7 @@ impl<'a> AgentBuilder<'a> {
             sandbox,
             binary: None,
             wrapper: Vec::new(),
+            command: vec!["run".into()],
             place: sandbox.node(),
             node_name: NODE_NAME.into(),
             args: Vec::new(),
@@ -61,6 +63,14 @@ impl<'a> AgentBuilder<'a> {
     #[must_use]
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(Into::into).collect();
+        self
+    }
+
+    /// As the child of a broker, with these options of that.
+    #[must_use]
+    pub fn supervised(mut self, options: &[&str]) -> Self {
+        let broker = [&["broker"], options, &["run"]].concat();
+        self.command = broker.iter().map(Into::into).collect();
         self
     }
 
@@ -110,7 +120,7 @@ impl<'a> AgentBuilder<'a> {
             ("--netns-dir", sandbox.netns_dir().into()),
             ("--node-name", self.node_name.into()),
         ];
-        let mut args: Vec<OsString> = vec!["run".into()];
+        let mut args = self.command;
         // Objects come from one place.
         let follows = self.args.iter().any(|arg| arg == "--kubeconfig");
         let ours = flags

@@ -24,8 +24,33 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent until it gets SIGTERM or SIGINT. The kernel goes on without it.
     Run(Box<RunArgs>),
+    /// Run the agent as a child, start it again when it crashes, and reap orphans: process 1 of a container.
+    Broker(BrokerArgs),
     /// Remove everything the agent ever installed: links, maps, runtime files. Sockets that are connected stay so.
     Cleanup(Place),
+}
+
+/// Options of `mesh-agent broker`, before those of the agent.
+#[derive(Args, Clone, Debug)]
+pub struct BrokerArgs {
+    /// The agent is killed where it has not ended so long after it was told to.
+    #[arg(long, env = "MESH_GRACE_PERIOD", value_name = "SECONDS", default_value = "8", value_parser = seconds)]
+    pub grace_period: Duration,
+    /// What is looked after.
+    #[command(subcommand)]
+    pub command: Supervised,
+}
+
+/// What a broker looks after.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Supervised {
+    /// The agent, with the options of `mesh-agent run`.
+    Run(Box<RunArgs>),
+}
+
+impl Supervised {
+    /// The name of the command.
+    pub const RUN: &str = "run";
 }
 
 /// Where the agent keeps its things; the same for `run` and `cleanup`.

@@ -1,12 +1,12 @@
 //! The node agent.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{env, ffi::OsString, io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use mesh_agent::{
     app::{
-        cleanup,
-        config::{Cli, Command, LogFormat, RunArgs},
+        broker, cleanup,
+        config::{BrokerArgs, Cli, Command, LogFormat, RunArgs, Supervised},
         run,
     },
     sys::heap,
@@ -16,7 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => start(*args),
+        Command::Run(args) => start(*args).map(|()| exit::OK),
+        Command::Broker(args) => supervise(&args),
         Command::Cleanup(place) => cleanup::cleanup(&place).map(|removed| {
             for what in &removed {
                 println!("removed {what}");
@@ -24,10 +25,11 @@ fn main() -> ExitCode {
             if removed.is_empty() {
                 println!("nothing to remove");
             }
+            exit::OK
         }),
     };
     match done {
-        Ok(()) => exit::OK.into(),
+        Ok(code) => code.into(),
         Err(error) => {
             eprintln!("mesh-agent: {error:#}");
             exit::FAILURE.into()
@@ -40,14 +42,8 @@ const QUIET: &str = "info,kube_client=off";
 
 fn start(args: RunArgs) -> anyhow::Result<()> {
     heap::keep_large_apart();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
+    log_as(args.log_format);
+    broker::settle_in()?;
     // The engine has this thread; the servers have two of their own, so that neither waits for the other.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -57,4 +53,27 @@ fn start(args: RunArgs) -> anyhow::Result<()> {
     // A probe that still runs must not hold up the end.
     runtime.shutdown_background();
     done
+}
+
+/// The broker has its arguments read as the agent will read them, so that what is wrong with them is said at once.
+fn supervise(args: &BrokerArgs) -> anyhow::Result<u8> {
+    let Supervised::Run(run) = &args.command;
+    log_as(run.log_format);
+    // The broker's own options come before, and none of their values is this word.
+    let args_of_run: Vec<OsString> = env::args_os()
+        .skip(1)
+        .skip_while(|arg| *arg != *Supervised::RUN)
+        .collect();
+    broker::run(&args_of_run, args.grace_period)
+}
+
+fn log_as(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
 }
