@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{self, Output};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{CommandFactory as _, Parser as _};
 use harness::require;
-use mesh_agent::app::config::Cli;
+use mesh_agent::app::config::{Cli, Command, Supervised};
 use mesh_common::names;
 use serde_json::Value;
 
@@ -109,6 +110,31 @@ fn the_agent_takes_what_the_manifests_give_it() -> Result<()> {
 }
 
 #[test]
+fn an_update_brings_the_new_agent_before_the_old_one_goes() -> Result<()> {
+    let install = Install::read()?;
+    let spec = &install.daemon_set["spec"];
+    let Command::Broker(broker) = parse(&install)?.command else {
+        anyhow::bail!("process 1 is not the broker");
+    };
+    let Supervised::Run(run) = broker.command;
+    assert!(run.wait_for_handover, "two agents meet");
+    let update = &spec["updateStrategy"]["rollingUpdate"];
+    assert_eq!(
+        update,
+        &serde_json::json!({"maxSurge": 1, "maxUnavailable": 0}),
+        "{update}"
+    );
+    // Time is left for the broker to say what happened.
+    let grace = spec["template"]["spec"]["terminationGracePeriodSeconds"].as_u64();
+    let margin = Duration::from_secs(grace.context("no grace period")?).checked_sub(broker.grace_period);
+    assert!(
+        margin.is_some_and(|margin| margin >= Duration::from_secs(1)),
+        "{margin:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn paths_and_ports_are_the_agents() -> Result<()> {
     let install = Install::read()?;
     let mounts = install.mounts();
@@ -166,7 +192,10 @@ fn kubectl_renders_them() -> Result<()> {
                 resources: [manifests/base]\ncomponents: [manifests/components/prometheus]\n";
     fs::write(overlay.join("kustomization.yaml"), text)?;
     let render = |directory: &Path| -> Result<String> {
-        let output = Command::new("kubectl").arg("kustomize").arg(directory).output()?;
+        let output = process::Command::new("kubectl")
+            .arg("kustomize")
+            .arg(directory)
+            .output()?;
         ensure!(
             output.status.success(),
             "{}",
@@ -286,7 +315,7 @@ fn slips_of_the_pen_are_found() -> Result<()> {
 }
 
 fn check(directory: &Path) -> Result<Output> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-manifests"));
+    let mut command = process::Command::new(env!("CARGO_BIN_EXE_mesh-manifests"));
     Ok(command.arg(directory).arg("--check").output()?)
 }
 
@@ -299,7 +328,7 @@ fn scratch(name: &str) -> Result<PathBuf> {
         fs::remove_dir_all(&directory)?;
     }
     fs::create_dir_all(&directory)?;
-    let status = Command::new("cp")
+    let status = process::Command::new("cp")
         .args(["-r", MANIFESTS])
         .arg(directory.join("manifests"))
         .status()?;
