@@ -148,10 +148,8 @@ fn paths_and_ports_are_the_agents() -> Result<()> {
         .iter()
         .find_map(|(host, here)| Some(Path::new(host).join(Path::new(host_netns).strip_prefix(here).ok()?)));
     assert_eq!(of_host.as_deref(), Some(Path::new("/proc/1/ns/net")));
-    let args = install.container()["args"].to_string();
-    assert!(
-        args.contains("--cgroup=/sys/fs/cgroup") && mounts.contains(&("/sys/fs/cgroup", "/sys/fs/cgroup"))
-    );
+    let cgroup = ("MESH_CGROUP".to_owned(), "/sys/fs/cgroup".to_owned());
+    assert!(environment.contains(&cgroup) && mounts.contains(&("/sys/fs/cgroup", "/sys/fs/cgroup")));
     let ports = install.container()["ports"].as_array().context("no ports")?;
     let ports: Vec<_> = ports.iter().map(|port| port["containerPort"].as_u64()).collect();
     let ours = [names::port::METRICS, names::port::READINESS].map(|port| Some(port.into()));

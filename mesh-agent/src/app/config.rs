@@ -62,6 +62,9 @@ pub struct Place {
     /// Runtime directory: lock, admin socket, names.
     #[arg(long, env = "MESH_RUN_DIR", value_name = "DIR", default_value = path::RUN_DIR)]
     pub run_dir: PathBuf,
+    /// cgroup2 directory whose sockets the programs see [default: the root of the cgroup2 mount].
+    #[arg(long, env = "MESH_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
     /// Network namespace with the host ends of the pods' interfaces [default: its own].
     #[arg(long, env = "MESH_HOST_NETNS", value_name = "FILE")]
     pub host_netns: Option<PathBuf>,
@@ -90,9 +93,6 @@ pub struct RunArgs {
     /// Where another agent has the tables, get ready and wait for its end, instead of ending with an error.
     #[arg(long, env = "MESH_WAIT_FOR_HANDOVER", value_parser = clap::builder::FalseyValueParser::new())]
     pub wait_for_handover: bool,
-    /// cgroup2 directory whose sockets the programs see [default: the root of the cgroup2 mount].
-    #[arg(long, env = "MESH_CGROUP", value_name = "DIR")]
-    pub cgroup: Option<PathBuf>,
     /// Directory with handles of the pods' network namespaces.
     #[arg(long, env = "MESH_NETNS_DIR", value_name = "DIR", default_value = path::NETNS_DIR)]
     pub netns_dir: PathBuf,

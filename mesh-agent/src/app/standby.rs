@@ -61,7 +61,7 @@ impl Standby {
         let exposition = Exposition::of(registry);
         let metrics = serve::listen(args.metrics_address).await?;
         tokio::spawn(axum::serve(metrics, serve::metrics(exposition.clone())).into_future());
-        let cgroup = mounts::cgroup(args.cgroup.as_deref())?;
+        let cgroup = mounts::cgroup(args.place.cgroup.as_deref())?;
         Ok(Self {
             cluster: following.cluster(&node),
             sizes: args.map_sizes.iter().cloned().collect(),

@@ -56,6 +56,11 @@ impl Node {
         Host::open(self.place.host_netns.as_deref()).map_err(io::Error::other)
     }
 
+    /// The cgroup2 hierarchy, or the directory of it that was named.
+    pub fn cgroup2(&self) -> io::Result<PathBuf> {
+        mounts::cgroup(self.place.cgroup.as_deref())
+    }
+
     /// The agent's runtime directory.
     pub fn run_dir(&self) -> &Path {
         &self.place.run_dir
@@ -141,11 +146,11 @@ impl std::fmt::Display for Place {
 }
 
 /// The cgroup the agent noted, else the one its links are attached to, else the root.
-pub fn cgroup(names: &Names, pins: &Pins) -> Result<Place, LinkError> {
+pub fn cgroup(names: &Names, node: &Node) -> Result<Place, LinkError> {
     let noted = Some(names.cgroup.clone()).filter(|path| !path.as_os_str().is_empty());
     let (path, known) = match noted {
         Some(path) => (path, Known::Noted),
-        None => unnoted(pins).map_err(|source| LinkError::Cgroup {
+        None => unnoted(node).map_err(|source| LinkError::Cgroup {
             path: "cgroup2".into(),
             source,
         })?,
@@ -153,9 +158,9 @@ pub fn cgroup(names: &Names, pins: &Pins) -> Result<Place, LinkError> {
     Cgroup::open(&path).map(|cgroup| Place { cgroup, known })
 }
 
-fn unnoted(pins: &Pins) -> io::Result<(PathBuf, Known)> {
-    let root = mounts::cgroup2()?;
-    let Some(id) = linked(pins) else {
+fn unnoted(node: &Node) -> io::Result<(PathBuf, Known)> {
+    let root = node.cgroup2()?;
+    let Some(id) = linked(&node.pins) else {
         return Ok((root, Known::Assumed));
     };
     let gone = || {

@@ -136,7 +136,7 @@ fn accelerated(config: Config, node: &Node) -> Check {
 
 fn hooks(node: &Node, held: &Held) -> Check {
     const NAME: &str = "programs are attached";
-    let place = match node::cgroup(&held.names, &node.pins) {
+    let place = match node::cgroup(&held.names, node) {
         Ok(place) => place,
         Err(error) => return Check::bad(NAME, error, "mount cgroup2 and restart the agent"),
     };

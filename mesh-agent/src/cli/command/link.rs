@@ -75,7 +75,7 @@ impl Item for LinkRow {
 
 /// `link list`.
 pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
-    let place = node::cgroup(&node.names(), &node.pins).ok();
+    let place = node::cgroup(&node.names(), node).ok();
     let cgroup = place.as_ref().map(|place| &place.cgroup);
     output::list(&rows(node, cgroup)?, format)
 }

@@ -3,10 +3,7 @@
 use std::{fs, io, path::Path};
 
 use super::check::report::{Check, Report};
-use crate::{
-    app::mounts,
-    cli::{answer::Answer, args::Format, failure::Failure, node::Node, output::style::Style},
-};
+use crate::cli::{answer::Answer, args::Format, failure::Failure, node::Node, output::style::Style};
 
 /// The oldest kernel the programs are made for.
 const KERNEL: (u32, u32) = (6, 1);
@@ -24,7 +21,7 @@ pub fn run(node: &Node, format: Format, style: Style) -> Result<Answer, Failure>
         type_information(&types),
         helper(types.as_deref().unwrap_or_default()),
         bpffs(node.bpffs()),
-        match mounts::cgroup2() {
+        match node.cgroup2() {
             Ok(path) => Check::good("cgroup2 is mounted", path.display()),
             Err(error) => Check::bad(
                 "cgroup2 is mounted",

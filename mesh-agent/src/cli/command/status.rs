@@ -150,7 +150,7 @@ pub fn counting(node: &Node, readings: &Readings) -> io::Result<Counting> {
 /// Where the programs should run, and which do.
 fn hooks(node: &Node, held: &Held) -> (String, Option<Known>, Vec<HookState>) {
     let missing: Result<(Place, Vec<NotAttached>), LinkError> =
-        node::cgroup(&held.names, &node.pins).map(|place| {
+        node::cgroup(&held.names, node).map(|place| {
             let missing = verify::not_attached(&node.pins, &place.cgroup);
             (place, missing)
         });
