@@ -2,6 +2,7 @@
 //! TCP first, as the control.
 
 mod block;
+mod blocking;
 mod closing;
 mod dice;
 mod half_close;
