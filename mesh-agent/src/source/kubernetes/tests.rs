@@ -204,18 +204,24 @@ async fn a_lost_version_costs_one_list_whose_differences_are_told() {
             ["-Pod shop/b", "-Pod shop/web", "+Pod shop/c"],
             "{seen:?}"
         );
-        server.wait(Resource::Pods, "watch", 3).await;
         let lists = server.asked(Resource::Pods, "list");
         assert_eq!(lists.len(), 2);
         assert!(
             lists[1].ends_with("resourceVersion=12"),
             "not older than what was seen: {lists:?}"
         );
-        let watches = server.asked(Resource::Pods, "watch");
-        assert!(
-            watches.last().unwrap().contains("resourceVersion=30&"),
-            "{watches:?}"
-        );
+        let goes_on = async {
+            let watches = || server.asked(Resource::Pods, "watch");
+            while !watches()
+                .last()
+                .is_some_and(|it| it.contains("resourceVersion=30&"))
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, goes_on)
+            .await
+            .expect("a watch from the version of the list");
         assert_eq!(watch.state().trouble, None, "nothing is wrong");
     }
 }
