@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 /// A change, from the server to the kernel.
 const SOON: Duration = Duration::from_secs(5);
-/// A request that has to be repeated a few times.
-const LATER: Duration = Duration::from_secs(20);
+/// A request that has to be repeated a few times, with longer and longer pauses.
+const LATER: Duration = Duration::from_secs(45);
 
 /// A cluster with the service `web`, number 10, that one pod serves.
 fn web(test_name: &str) -> Result<(Cluster, Backend)> {

@@ -56,8 +56,10 @@ pub struct Follower {
     known: Known,
     /// The problems that were last told.
     told: Vec<Problem>,
-    /// Whether answers come that break off, or end, again and again: the beginning of one tells nothing then.
-    breaking: bool,
+    /// Answers in a row that broke off, or ended, at once. After so many the beginning of one tells nothing.
+    broken: u32,
+    /// Whether the way to the server is looked for anew before the next request: what is read after a pause is newer.
+    lost: bool,
 }
 
 /// Answers that break off happen; so many in a row are trouble.
@@ -85,7 +87,8 @@ impl Follower {
             reflector: Reflector::default(),
             known: Known::default(),
             told: Vec::new(),
-            breaking: false,
+            broken: 0,
+            lost: false,
         }
     }
 
@@ -93,6 +96,9 @@ impl Follower {
     pub async fn follow(mut self, within: Duration) {
         sleep(within.mul_f64(pause::roll())).await;
         while !self.news.is_closed() {
+            if take(&mut self.lost) {
+                self.reopen().await;
+            }
             let (failures, retry_after) = match self.reflector.ask() {
                 Ask::List(version) => self.list(&version).await,
                 Ask::Watch(version) => self.watch(&version).await,
@@ -127,7 +133,7 @@ impl Follower {
             }
             Err(failure) => {
                 let failures = self.reflector.list_ended(failure.end(Duration::ZERO));
-                self.failed(LIST, &failure, failures).await
+                self.failed(LIST, &failure, failures)
             }
         }
     }
@@ -174,14 +180,14 @@ impl Follower {
             Ok(()) => {
                 let lived = started.elapsed();
                 let failures = self.reflector.watch_ended(End::Done(lived));
-                if failures >= BREAKING {
-                    self.breaks("its watches end at once");
+                if failures > 0 {
+                    self.broke(failures, || "its watches end at once".to_owned());
                 }
                 (failures, None)
             }
             Err(failure) => {
                 let failures = self.reflector.watch_ended(failure.end(started.elapsed()));
-                self.failed(WATCH, &failure, failures).await
+                self.failed(WATCH, &failure, failures)
             }
         }
     }
@@ -196,8 +202,8 @@ impl Follower {
         );
         self.reports.metrics.asked(self.resource, WATCH);
         let body = request::get(&self.connection.client, &path, WATCH_PATIENCE).await?;
-        if !self.breaking {
-            self.answers();
+        if self.broken < BREAKING {
+            self.reports.answers(self.resource);
         }
         let mut lines = FramedRead::new(body, LinesCodec::new_with_max_length(LONGEST_LINE));
         while let Some(line) = lines.next().await {
@@ -233,7 +239,7 @@ impl Follower {
                 return Ok(());
             }
         };
-        if self.breaking {
+        if self.broken > 0 {
             self.answers();
         }
         self.reflector.progress(version);
@@ -269,30 +275,38 @@ impl Follower {
 
     /// The server answers as it should.
     fn answers(&mut self) {
-        self.breaking = false;
+        self.broken = 0;
         self.reports.answers(self.resource);
     }
 
-    /// Answers come, and are no use.
-    fn breaks(&mut self, why: &str) {
-        self.breaking = true;
-        self.reports.fails(self.resource, why);
+    /// An answer was of no use, after that many failures of all kinds: once happens, again and again is trouble.
+    fn broke(&mut self, failures: u32, why: impl FnOnce() -> String) {
+        self.broken = (self.broken + 1).min(failures);
+        if self.broken >= BREAKING {
+            self.reports.fails(self.resource, &why());
+        }
     }
 
-    /// Tells of a failure, and looks for a new way to the server where that may help.
-    async fn failed(&mut self, verb: &'static str, failure: &Failure, failures: u32) -> Wait {
+    /// Tells of a failure.
+    fn failed(&mut self, verb: &'static str, failure: &Failure, failures: u32) -> Wait {
         let who = &self.connection.who;
         self.reports.failed(self.resource, verb, failure, who);
-        if failures >= BREAKING && !failure.is_refusal() {
-            self.breaks(&failure.explain(verb, self.resource, who));
+        if failure.is_refusal() {
+            self.broken = 0;
+        } else {
+            let why = failure.explain(verb, self.resource, who);
+            self.broke(failures, || why);
         }
-        if failure.wants_new_access() {
-            match self.access.open().await {
-                Ok(connection) => self.connection = connection,
-                Err(error) => tracing::warn!(%error, "the way to the API server can't be read again"),
-            }
-        }
+        self.lost = failure.wants_new_access();
         (failures, failure.retry_after())
+    }
+
+    /// Reads again how the server is reached, and who we are to it.
+    async fn reopen(&mut self) {
+        match self.access.open().await {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::warn!(%error, "the way to the API server can't be read again"),
+        }
     }
 }
 
