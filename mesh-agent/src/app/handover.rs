@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     acceleration::Acceleration,
@@ -16,10 +15,13 @@ use super::{
     standby::Standby,
     wire,
 };
-use crate::datapath::{
-    Ebpf,
-    loader::{self, MapSizes},
-    pins::Pins,
+use crate::{
+    datapath::{
+        Ebpf,
+        loader::{self, MapSizes},
+        pins::Pins,
+    },
+    sys::wait::every,
 };
 
 /// What readiness calls it.
@@ -88,8 +90,7 @@ pub async fn wait(
     readiness.clear(programs::READINESS);
     readiness.clear(wire::READINESS);
     let since = Instant::now();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = every(LOOK);
     let mut told = String::new();
     loop {
         tokio::select! {

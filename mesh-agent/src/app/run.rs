@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mesh_common::abi::{MAPS, map};
-use tokio::{
-    sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval, sleep_until},
-};
+use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
     admin,
@@ -32,7 +29,7 @@ use crate::{
     },
     model::ledger::Capacity,
     pods::{host::HostAddresses, look::Look, watch::NetnsWatch},
-    sys::privilege,
+    sys::{privilege, wait::every},
     telemetry::{events::Events, task::Telemetry},
 };
 
@@ -174,13 +171,6 @@ async fn work(
         }
     }
     Ok(())
-}
-
-/// Ticks now and from then on; after a late tick the next one comes a whole period later.
-fn every(period: Duration) -> Interval {
-    let mut interval = interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
 }
 
 /// Comes at a time, or never.

@@ -1,8 +1,20 @@
-//! Waiting for descriptors that tokio has no type for.
+//! Waiting: again and again, and for descriptors that tokio has no type for.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+/// Ticks now and from then on; after a late tick the next one comes a whole period later. To be called within the
+/// runtime.
+#[must_use]
+pub fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
 
 /// Makes a descriptor awaitable for reading; to be called within the runtime.
 ///

@@ -12,10 +12,7 @@ use mesh_common::{
     packet::{UdpKey, UdpTraffic},
 };
 use prometheus_client::registry::Registry;
-use tokio::{
-    sync::{broadcast, mpsc, oneshot},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     accounting::Accounting,
@@ -28,7 +25,7 @@ use super::{
 };
 use crate::{
     datapath::{listing, peers::Peers, pins::Pins, readings::Readings, tables::TableError},
-    sys::clock,
+    sys::{clock, wait::every},
 };
 
 /// The ring buffer is read this often, and at once when it fills.
@@ -179,14 +176,10 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut asked: mpsc::Receiver<Question>) {
-        let mut drain = interval(DRAIN);
-        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sample = interval(SAMPLE);
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = interval(WATCH);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sweep = interval(SWEEP);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drain = every(DRAIN);
+        let mut sample = every(SAMPLE);
+        let mut watch = every(WATCH);
+        let mut sweep = every(SWEEP);
         loop {
             tokio::select! {
                 question = asked.recv() => match question {
