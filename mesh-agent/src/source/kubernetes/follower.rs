@@ -181,7 +181,7 @@ impl Follower {
                 let lived = started.elapsed();
                 let failures = self.reflector.watch_ended(End::Done(lived));
                 if failures > 0 {
-                    self.broke(failures, || "its watches end at once".to_owned());
+                    self.broke(failures, "its watches end at once");
                 }
                 (failures, None)
             }
@@ -251,10 +251,10 @@ impl Follower {
     /// Hands on what changed, if anything did.
     async fn tell(&mut self, events: Vec<Event>, listed: bool) {
         let problems = self.problems();
-        let problems = (problems != self.told).then(|| problems.clone());
-        if let Some(problems) = &problems {
-            self.told.clone_from(problems);
-        }
+        let problems = (problems != self.told).then(|| {
+            self.told.clone_from(&problems);
+            problems
+        });
         if listed || problems.is_some() || !events.is_empty() {
             let news = News {
                 resource: self.resource,
@@ -280,22 +280,22 @@ impl Follower {
     }
 
     /// An answer was of no use, after that many failures of all kinds: once happens, again and again is trouble.
-    fn broke(&mut self, failures: u32, why: impl FnOnce() -> String) {
+    fn broke(&mut self, failures: u32, why: &str) {
         self.broken = (self.broken + 1).min(failures);
         if self.broken >= BREAKING {
-            self.reports.fails(self.resource, &why());
+            self.reports.fails(self.resource, why);
         }
     }
 
     /// Tells of a failure.
     fn failed(&mut self, verb: &'static str, failure: &Failure, failures: u32) -> Wait {
-        let who = &self.connection.who;
-        self.reports.failed(self.resource, verb, failure, who);
+        let why = failure.explain(verb, self.resource, &self.connection.who);
+        self.reports.failed(self.resource, verb, failure, &why);
         if failure.is_refusal() {
             self.broken = 0;
+            self.reports.fails(self.resource, &why);
         } else {
-            let why = failure.explain(verb, self.resource, who);
-            self.broke(failures, || why);
+            self.broke(failures, &why);
         }
         self.lost = failure.wants_new_access();
         (failures, failure.retry_after())

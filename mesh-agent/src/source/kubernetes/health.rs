@@ -127,14 +127,10 @@ impl Reports {
         });
     }
 
-    /// Counts a request that failed, and says what it means.
-    pub fn failed(&self, resource: Resource, verb: &'static str, failure: &Failure, who: &str) {
-        let why = failure.explain(verb, resource, who);
+    /// Counts a request that failed; whether that is trouble is for the follower to say.
+    pub fn failed(&self, resource: Resource, verb: &'static str, failure: &Failure, why: &str) {
         tracing::debug!(resource = resource.name(), verb, why, "request failed");
         self.metrics.failed(resource, verb, failure.word());
-        if failure.is_refusal() {
-            self.fails(resource, &why);
-        }
     }
 
     /// Changes what is known of a resource. That the server goes, and that it is back, is logged once for all
