@@ -46,6 +46,18 @@ impl Market {
         Ok(market)
     }
 
+    /// A node with the client and the service `web`, number 10, that the pods `web-1` (`10.0.1.11`) and `web-2`
+    /// (`10.0.1.12`) serve.
+    pub fn with_web(test_name: &str) -> Result<(Self, [Backend; 2])> {
+        let market = Self::open(test_name, true)?;
+        let backends = [
+            market.backend("web-1", "web", 11)?,
+            market.backend("web-2", "web", 12)?,
+        ];
+        market.apply(&service("web", 10))?;
+        Ok((market, backends))
+    }
+
     /// A pod in which the services' addresses are known to lead nowhere, so that a connection that is not
     /// translated fails at once: [`io::ErrorKind::HostUnreachable`].
     pub fn pod(&self, name: &str, ips: &[&str]) -> Result<Pod> {

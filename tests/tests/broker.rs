@@ -7,21 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::background::under_traffic;
-use harness::{Agent, Market, eventually, market, patient, require, require_root, until};
+use harness::{Agent, Market, eventually, patient, require, require_root, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 const SOON: Duration = Duration::from_secs(5);
-
-/// A market with the service `web`, number 10, that two pods serve.
-fn web(test_name: &str) -> Result<(Market, [market::Backend; 2])> {
-    let market = Market::open(test_name, true)?;
-    let backends = [
-        market.backend("web-1", "web", 11)?,
-        market.backend("web-2", "web", 12)?,
-    ];
-    market.apply(&market::service("web", 10))?;
-    Ok((market, backends))
-}
 
 /// Children of a process.
 fn children(pid: u32) -> Result<Vec<u32>> {
@@ -65,7 +54,7 @@ fn replaced(broker: &Agent, before: u32) -> Result<(u32, Duration)> {
 #[test]
 fn an_agent_that_crashed_is_back_at_once() -> Result<()> {
     require_root!();
-    let (market, _web) = web("broker")?;
+    let (market, _web) = Market::with_web("broker")?;
     let broker = market.sandbox.agent().supervised(&[]).start()?;
     let before = market.installed()?;
     let first = child(&broker)?;
@@ -100,7 +89,7 @@ fn an_agent_that_crashed_is_back_at_once() -> Result<()> {
 #[test]
 fn slow_crashes_in_a_row_take_longer_and_longer() -> Result<()> {
     require_root!();
-    let (market, _web) = web("back-off")?;
+    let (market, _web) = Market::with_web("back-off")?;
     let broker = market.sandbox.agent().supervised(&[]).start()?;
     let mut current = child(&broker)?;
     let mut pauses = Vec::new();
@@ -125,7 +114,7 @@ fn slow_crashes_in_a_row_take_longer_and_longer() -> Result<()> {
 #[test]
 fn both_end_when_told_to() -> Result<()> {
     require_root!();
-    let (market, _web) = web("told")?;
+    let (market, _web) = Market::with_web("told")?;
     for told in [Signal::TERM, Signal::INT] {
         let broker = market.sandbox.agent().supervised(&[]).start()?;
         let agent = child(&broker)?;
@@ -141,7 +130,7 @@ fn both_end_when_told_to() -> Result<()> {
 #[test]
 fn an_agent_that_does_not_end_in_time_is_killed() -> Result<()> {
     require_root!();
-    let (market, _web) = web("stuck")?;
+    let (market, _web) = Market::with_web("stuck")?;
     let broker = market
         .sandbox
         .agent()
@@ -164,7 +153,7 @@ fn an_agent_that_does_not_end_in_time_is_killed() -> Result<()> {
 #[test]
 fn the_agent_ends_with_a_broker_that_is_killed() -> Result<()> {
     require_root!();
-    let (market, _web) = web("orphaned")?;
+    let (market, _web) = Market::with_web("orphaned")?;
     let broker = market.sandbox.agent().supervised(&[]).start()?;
     let agent = child(&broker)?;
     broker.kill9()?;
@@ -190,7 +179,7 @@ fn the_agent_ends_with_a_broker_that_is_killed() -> Result<()> {
 #[test]
 fn what_the_agent_refuses_reaches_whoever_started_it() -> Result<()> {
     require_root!();
-    let (market, _web) = web("refuses")?;
+    let (market, _web) = Market::with_web("refuses")?;
     let usage = market
         .sandbox
         .agent()
@@ -220,7 +209,7 @@ fn what_the_agent_refuses_reaches_whoever_started_it() -> Result<()> {
 #[test]
 fn is_small_and_may_do_nothing_special() -> Result<()> {
     require!(harness::require::root(), harness::require::program("setpriv"));
-    let (market, _web) = web("small")?;
+    let (market, _web) = Market::with_web("small")?;
     // Where no process may gain privileges, the agent still gets what the broker does without.
     let nobody_gains = ["setpriv", "--no-new-privs"];
     let broker = market
@@ -254,7 +243,7 @@ fn reaps_orphans_as_process_1() -> Result<()> {
         harness::require::root(),
         harness::require::programs(&["unshare", "nsenter"])
     );
-    let (market, _web) = web("process-1")?;
+    let (market, _web) = Market::with_web("process-1")?;
     let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let outer = market.sandbox.agent().supervised(&[]).under(&unshare).start()?;
     let [broker] = children(outer.program().pid())?[..] else {

@@ -26,19 +26,14 @@ struct Scene {
 
 impl Scene {
     fn open(test_name: &str) -> Result<Self> {
-        let market = Market::open(test_name, true)?;
-        let backends = vec![
-            market.backend("web-1", "web", 11)?,
-            market.backend("web-2", "web", 12)?,
-        ];
-        market.apply(&market::service("web", 10))?;
+        let (market, backends) = Market::with_web(test_name)?;
         let agents = (1..=3).map(|number| {
             let ip = format!("10.0.1.9{number}");
             market.sandbox.pod(&format!("agent-{number}"), &[&ip])
         });
         Ok(Self {
             agents: agents.collect::<Result<_>>()?,
-            backends,
+            backends: backends.into(),
             market,
         })
     }

@@ -17,21 +17,10 @@ const SOON: Duration = Duration::from_secs(3);
 /// How long a program that is to fail may take.
 const FAILURE: Duration = Duration::from_secs(10);
 
-/// A market with two backends of the service `web`, number 10.
-fn web(test_name: &str) -> Result<(Market, [market::Backend; 2])> {
-    let market = Market::open(test_name, true)?;
-    let backends = [
-        market.backend("web-1", "web", 11)?,
-        market.backend("web-2", "web", 12)?,
-    ];
-    market.apply(&market::service("web", 10))?;
-    Ok((market, backends))
-}
-
 #[test]
 fn a_crash_and_a_restart_go_unnoticed() -> Result<()> {
     require_root!();
-    let (market, _web) = web("crash")?;
+    let (market, _web) = Market::with_web("crash")?;
     let mut agent = market.sandbox.agent().start()?;
     let before = market.installed()?;
     let (spread, traffic) = under_traffic(&market, |traffic| {
@@ -54,7 +43,7 @@ fn a_crash_and_a_restart_go_unnoticed() -> Result<()> {
 #[test]
 fn sigterm_ends_the_agent_and_nothing_else() -> Result<()> {
     require_root!();
-    let (market, _web) = web("sigterm")?;
+    let (market, _web) = Market::with_web("sigterm")?;
     let agent = market.sandbox.agent().start()?;
     let before = market.installed()?;
     under_traffic(&market, |traffic| {
@@ -199,7 +188,7 @@ fn killed_while_it_attaches() -> Result<()> {
 fn what_a_killed_first_agent_wrote_is_known_to_the_next() -> Result<()> {
     const COUNT: usize = 2_000;
     require_root!();
-    let (market, _web) = web("first")?;
+    let (market, _web) = Market::with_web("first")?;
     let service = |number: usize| {
         let (high, low) = (number / 250, number % 250 + 1);
         format!(
@@ -232,7 +221,7 @@ fn what_a_killed_first_agent_wrote_is_known_to_the_next() -> Result<()> {
 #[test]
 fn a_link_that_is_missing_is_made_by_the_next() -> Result<()> {
     require_root!();
-    let (market, _web) = web("missing")?;
+    let (market, _web) = Market::with_web("missing")?;
     let mut agent = market.sandbox.agent().start()?;
     let before = market.sandbox.census()?.pins;
     let dir = market.sandbox.bpffs().join("mesh/v1/links");
@@ -334,7 +323,7 @@ fn changes_made_while_it_was_away_are_there_when_it_is_ready() -> Result<()> {
 #[test]
 fn a_service_created_right_after_a_restart_works_at_once() -> Result<()> {
     require_root!();
-    let (market, _web) = web("fresh")?;
+    let (market, _web) = Market::with_web("fresh")?;
     let mut agent = market.sandbox.agent().start()?;
     agent.kill9()?;
     agent.restart()?;
@@ -370,7 +359,7 @@ fn an_address_passed_on_while_it_was_away_has_its_new_owner() -> Result<()> {
 #[test]
 fn cleanup_removes_all_and_leaves_connections_alone() -> Result<()> {
     require_root!();
-    let (market, _web) = web("cleanup")?;
+    let (market, _web) = Market::with_web("cleanup")?;
     let without_mesh = market.ask(10).expect_err("nobody translates yet").kind();
     let agent = market.sandbox.agent().start()?;
     let mut conversation = market.client.run(|| Conversation::open(address(10, 80)))?;
@@ -413,7 +402,7 @@ fn cleanup_removes_all_and_leaves_connections_alone() -> Result<()> {
 #[test]
 fn cleanup_is_refused_while_an_agent_runs() -> Result<()> {
     require_root!();
-    let (market, _web) = web("refused")?;
+    let (market, _web) = Market::with_web("refused")?;
     let agent = market.sandbox.agent().start()?;
     let before = market.installed()?;
     let cleanup = market.sandbox.cleanup()?;
@@ -435,7 +424,7 @@ fn failure(agent: &Agent) -> Result<String> {
 #[test]
 fn a_second_agent_is_refused() -> Result<()> {
     require_root!();
-    let (market, _web) = web("second")?;
+    let (market, _web) = Market::with_web("second")?;
     let agent = market.sandbox.agent().start()?;
     let before = market.installed()?;
     under_traffic(&market, |traffic| {
@@ -495,7 +484,7 @@ fn agents_side_by_side_do_not_meet() -> Result<()> {
 #[test]
 fn a_map_of_another_size_is_refused_and_left_alone() -> Result<()> {
     require_root!();
-    let (market, _web) = web("layout")?;
+    let (market, _web) = Market::with_web("layout")?;
     let sized = || market.sandbox.agent().arg("--map-size").arg("LB_TABLE=65536");
     let agent = sized().start()?;
     let before = market.installed()?;
@@ -523,7 +512,7 @@ fn a_map_of_another_size_is_refused_and_left_alone() -> Result<()> {
 #[test]
 fn the_tables_of_an_older_version_are_not_touched() -> Result<()> {
     require_root!();
-    let (market, _web) = web("older")?;
+    let (market, _web) = Market::with_web("older")?;
     let sized = market.sandbox.agent().arg("--map-size").arg("LB_TABLE=65536");
     sized.start()?.terminate()?;
     let mesh = market.sandbox.bpffs().join("mesh");
@@ -550,7 +539,7 @@ fn the_tables_of_an_older_version_are_not_touched() -> Result<()> {
 #[test]
 fn another_cgroup_is_attached_anew() -> Result<()> {
     require_root!();
-    let (market, web) = web("cgroup")?;
+    let (market, web) = Market::with_web("cgroup")?;
     let other = market.pod("other", &["10.0.1.2"])?;
     market.apply(&market::pod(&other, "other"))?;
     let small = market.client.place().cgroup().context("a cgroup")?;
