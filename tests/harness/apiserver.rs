@@ -172,6 +172,10 @@ impl ApiServer {
             .thread_name("apiserver")
             .enable_all()
             .build()?;
+        let listener = {
+            let _within = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let (orders, receiver) = mpsc::unbounded_channel();
         runtime.spawn(serve::serve(
             shared.clone(),

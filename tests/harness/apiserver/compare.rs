@@ -75,27 +75,15 @@ fn strip(fields: &Fields) -> Fields {
     fields.difference(&stripped)
 }
 
+/// Takes a value and what lies in it.
+type Take = fn(&Place, &Value, &mut Vec<String>, &mut Fields);
+
+/// What a value names: a container only by what lies in it.
 fn named(place: &Place, value: &Value, path: &mut Vec<String>, fields: &mut Fields) {
-    match place.shape(value) {
-        Shape::Leaf => fields.insert(path),
-        Shape::Map => {
-            for (name, value) in value.as_object().into_iter().flatten() {
-                path.push(format!("f:{name}"));
-                named(&place.field(name), value, path, fields);
-                path.pop();
-            }
-        }
-        shape => {
-            for (step, item) in steps(shape, value) {
-                path.push(step);
-                fields.insert(path);
-                if shape != Shape::Set {
-                    named(&place.item(), item, path, fields);
-                }
-                path.pop();
-            }
-        }
+    if place.shape(value) == Shape::Leaf {
+        fields.insert(path);
     }
+    inside(place, value, path, fields, named);
 }
 
 /// All of a value, each container included that came with it.
@@ -103,16 +91,17 @@ fn whole(place: &Place, value: &Value, path: &mut Vec<String>, fields: &mut Fiel
     if !place.present() || place.shape(value) == Shape::Leaf {
         fields.insert(path);
     }
-    inside(place, value, path, fields);
+    inside(place, value, path, fields, whole);
 }
 
-fn inside(place: &Place, value: &Value, path: &mut Vec<String>, fields: &mut Fields) {
+/// What lies in a value, each part taken by `take`.
+fn inside(place: &Place, value: &Value, path: &mut Vec<String>, fields: &mut Fields, take: Take) {
     match place.shape(value) {
         Shape::Leaf => {}
         Shape::Map => {
             for (name, value) in value.as_object().into_iter().flatten() {
                 path.push(format!("f:{name}"));
-                whole(&place.field(name), value, path, fields);
+                take(&place.field(name), value, path, fields);
                 path.pop();
             }
         }
@@ -121,7 +110,7 @@ fn inside(place: &Place, value: &Value, path: &mut Vec<String>, fields: &mut Fie
                 path.push(step);
                 fields.insert(path);
                 if shape != Shape::Set {
-                    whole(&place.item(), item, path, fields);
+                    take(&place.item(), item, path, fields);
                 }
                 path.pop();
             }
@@ -148,8 +137,8 @@ fn walk(
     match (place.shape(before), place.shape(after)) {
         (Shape::Leaf, Shape::Leaf) => found.modified.insert(path),
         // The container was there, with nothing in it.
-        (Shape::Leaf, _) if hollow(before) => inside(place, after, path, &mut found.added),
-        (_, Shape::Leaf) if hollow(after) => inside(place, before, path, &mut found.removed),
+        (Shape::Leaf, _) if hollow(before) => inside(place, after, path, &mut found.added, whole),
+        (_, Shape::Leaf) if hollow(after) => inside(place, before, path, &mut found.removed, whole),
         (Shape::Map, Shape::Map) => {
             let maps = [before, after].map(|value| value.as_object().into_iter().flatten());
             let names: std::collections::BTreeSet<_> =

@@ -1,7 +1,6 @@
 //! The socket: listening or not, TLS, and connections that can be broken off.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,11 +25,11 @@ pub struct Order {
 pub async fn serve(
     shared: Arc<Shared>,
     tls: TlsAcceptor,
-    listener: StdListener,
+    listener: TcpListener,
     address: SocketAddr,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
-    let mut listener = TcpListener::from_std(listener).ok();
+    let mut listener = Some(listener);
     loop {
         tokio::select! {
             order = orders.recv() => {
