@@ -63,7 +63,7 @@ fn wrk_loads_nginx() -> Result<()> {
         let text = output::of(wrk)?;
         assert_eq!(output::number::<u64>(&text, "errors")?, 0, "{text}");
         let asked: u64 = output::number(&text, "requests")?;
-        assert!(asked > 100, "{text}");
+        assert!(asked > 20, "{text}");
         requests += asked;
         bytes += output::number::<u64>(&text, "bytes")?;
         connections += if a_connection_each { asked } else { 32 };
