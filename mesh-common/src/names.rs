@@ -23,6 +23,33 @@ pub mod acceleration {
     pub const SOCKET: &str = "socket";
 }
 
+/// Words for why a pod that asks for the mesh is not in it.
+pub mod unenrolled {
+    /// It uses the network of its node.
+    pub const HOST_NETWORK: &str = "host-network";
+    /// Its sockets are not in this kernel.
+    pub const UNSUPPORTED: &str = "unsupported";
+    /// Another mesh takes its connections.
+    pub const OTHER_MESH: &str = "other-mesh";
+}
+
+/// What Istio writes on Pods and Namespaces (`istio.io/api/label`, `istio.io/api/annotation`,
+/// `pkg/config/constants`).
+pub mod istio {
+    /// Label on a Namespace or Pod: whether its pods are in Istio's mesh without a sidecar.
+    pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
+    /// They are.
+    pub const AMBIENT: &str = "ambient";
+    /// They are not, whatever the namespace says.
+    pub const NONE: &str = "none";
+    /// Annotation on a Pod, written by Istio's CNI agent.
+    pub const REDIRECTION: &str = "ambient.istio.io/redirection";
+    /// Its connections go to the node's proxy, or are about to.
+    pub const REDIRECTED: [&str; 2] = ["enabled", "pending"];
+    /// Name of the proxy's container, in pods with a sidecar and in gateways.
+    pub const PROXY: &str = "istio-proxy";
+}
+
 /// Annotation on a Service: how a backend is chosen.
 pub mod load_balancing {
     /// The key.

@@ -99,6 +99,9 @@ pub struct RunArgs {
     /// Name of this node, as in Pod.spec.nodeName [default: the host name].
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Take Istio's label istio.io/dataplane-mode for ours (ambient: enabled, none: disabled) where ours is not set.
+    #[arg(long, env = "MESH_HONOR_ISTIO_LABELS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub honor_istio_labels: bool,
     /// Address that serves /metrics.
     #[arg(long, value_name = "ADDR", default_value_t = any(port::METRICS))]
     pub metrics_address: SocketAddr,

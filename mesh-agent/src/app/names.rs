@@ -34,6 +34,9 @@ pub struct Names {
     pub untouched: Vec<UntouchedName>,
     /// Workload id to pod.
     pub workloads: BTreeMap<u32, PodName>,
+    /// Pods of this node that ask for the mesh and are not in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unenrolled: Vec<UnenrolledName>,
     /// Sets of labels as `kubectl --show-labels` writes them, each once: the pods of a Deployment have the same.
     /// Nothing where the agent that wrote this knew of none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,17 @@ pub struct PodName {
     pub labels: Option<u32>,
 }
 
+/// A pod that asks for the mesh and is not in it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UnenrolledName {
+    /// The pod.
+    #[serde(flatten)]
+    pub pod: PodName,
+    /// The reason.
+    pub why: String,
+}
+
 impl Names {
     /// What the agent knows now.
     #[must_use]
@@ -66,25 +80,26 @@ impl Names {
         let mut sets = LabelSets::default();
         let services = services::services(engine, &mut sets);
         let untouched = services::untouched(engine, &mut sets);
-        let workloads = engine.ledger().workloads().map(|(id, pod)| {
-            let PodKey { object, .. } = pod;
-            let netns = engine.assignment().paths.get(pod).cloned();
-            (
-                id,
-                PodName {
-                    labels: sets.add(engine.cluster().pod_labels(pod)),
-                    namespace: object.namespace.to_string(),
-                    name: object.name.to_string(),
-                    netns,
-                },
-            )
+        let mut named = |pod: &PodKey| PodName {
+            labels: sets.add(engine.cluster().pod_labels(pod)),
+            namespace: pod.object.namespace.to_string(),
+            name: pod.object.name.to_string(),
+            netns: engine.assignment().paths.get(pod).cloned(),
+        };
+        let workloads = engine.ledger().workloads();
+        let workloads = workloads.map(|(id, pod)| (id, named(pod))).collect();
+        let unenrolled = engine.cluster().unenrolled().map(|(pod, why)| UnenrolledName {
+            pod: named(pod),
+            why: why.to_string(),
         });
+        let unenrolled = unenrolled.collect();
         Self {
             node: node.to_owned(),
             cgroup: cgroup.to_path_buf(),
             services,
             untouched,
-            workloads: workloads.collect(),
+            workloads,
+            unenrolled,
             label_sets: Some(sets.into_list()),
         }
     }

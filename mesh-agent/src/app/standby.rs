@@ -63,7 +63,7 @@ impl Standby {
         tokio::spawn(axum::serve(metrics, serve::metrics(exposition.clone())).into_future());
         let cgroup = mounts::cgroup(args.place.cgroup.as_deref())?;
         Ok(Self {
-            cluster: following.cluster(&node),
+            cluster: following.cluster(&node).honoring_istio(args.honor_istio_labels),
             sizes: args.map_sizes.iter().cloned().collect(),
             cgroup: Cgroup::open(&cgroup)?,
             args,

@@ -15,7 +15,7 @@ use mesh_common::{
 use serde::Serialize;
 
 use crate::{
-    app::names::{Labels, Names, ServiceName},
+    app::names::{Labels, Names, ServiceName, UnenrolledName},
     model::op::Observed,
 };
 
@@ -139,6 +139,15 @@ impl Held {
             namespace: known.map(|pod| pod.namespace.clone()),
             name: known.map(|pod| pod.name.clone()),
         })
+    }
+
+    /// Why a pod of this node that asks for the mesh is not in it, if so.
+    pub fn unenrolled(&self, pod: &Named) -> Option<&str> {
+        let mut all = self.names.unenrolled.iter();
+        let is_meant = |it: &&UnenrolledName| {
+            pod.namespace.as_ref() == Some(&it.pod.namespace) && pod.name.as_ref() == Some(&it.pod.name)
+        };
+        all.find(is_meant).map(|it| it.why.as_str())
     }
 
     /// The labels of the service with an id, where they are known.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mesh_common::addr::Addr;
 
 use crate::model::desired::{ObjectName, PodKey, ServicePorts, Workload};
-use crate::model::object::{Fault, Invalid, Namespace, ObjectRef, Pod};
+use crate::model::object::{Fault, Invalid, Namespace, ObjectRef, Pod, Unenrolled};
 
 mod backends;
 mod candidates;
@@ -36,6 +36,8 @@ pub struct Cluster {
     node: String,
     /// What operators wrote by hand counts: pods bound to no node, and names of network namespaces.
     by_hand: bool,
+    /// Istio's labels count where ours say nothing.
+    honors_istio: bool,
     zone: Option<String>,
     /// Where this node has node ports.
     node_addresses: BTreeSet<Addr>,
@@ -77,6 +79,13 @@ impl Cluster {
             by_hand: true,
             ..Self::new(node)
         }
+    }
+
+    /// The same, where Istio's labels (`istio.io/dataplane-mode`) count as ours do.
+    #[must_use]
+    pub const fn honoring_istio(mut self, honors_istio: bool) -> Self {
+        self.honors_istio = honors_istio;
+        self
     }
 
     /// What the kernel should know of a Service; `None` where there is no such Service. One that nobody
@@ -134,6 +143,13 @@ impl Cluster {
         ours.then(|| self.local_pod(pod))
     }
 
+    /// The pods of this node that ask for the mesh and are not in it, and why.
+    pub fn unenrolled(&self) -> impl Iterator<Item = (&PodKey, Unenrolled)> {
+        let pods = self.pods.all();
+        pods.filter(|pod| self.is_kept_out(pod) && self.asks(pod))
+            .filter_map(|pod| Some((&pod.key, pod.unenrolled?)))
+    }
+
     /// What users should know about their objects now: settings that mean nothing, and addresses that two
     /// pods claim.
     pub fn problems(&self) -> impl Iterator<Item = Invalid> {
@@ -164,8 +180,23 @@ impl Cluster {
     }
 
     fn is_enrolled(&self, pod: &Pod) -> bool {
-        let inherited = || self.namespace_of(pod)?.dataplane.value();
-        pod.dataplane.value().or_else(inherited).unwrap_or(false)
+        pod.unenrolled.is_none() && self.asks(pod)
+    }
+
+    /// Whether a pod of this node can't be in the mesh.
+    fn is_kept_out(&self, pod: &Pod) -> bool {
+        pod.unenrolled.is_some() && self.is_local(pod) && !pod.has_ended()
+    }
+
+    /// Whether a pod asks for the mesh: the pod's word goes before its namespace's, and ours before Istio's.
+    fn asks(&self, pod: &Pod) -> bool {
+        let istio = |word: Option<bool>| word.filter(|_| self.honors_istio);
+        let own = pod.dataplane.value().or(istio(pod.ambient));
+        let inherited = || {
+            let namespace = self.namespace_of(pod)?;
+            namespace.dataplane.value().or(istio(namespace.ambient))
+        };
+        own.or_else(inherited).unwrap_or(false)
     }
 
     fn is_accelerated(&self, pod: &Pod) -> bool {

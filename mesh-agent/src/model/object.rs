@@ -15,6 +15,7 @@ pub mod pod;
 pub mod reference;
 pub mod service;
 pub mod setting;
+pub mod unenrolled;
 
 mod field;
 
@@ -27,6 +28,7 @@ pub use pod::Pod;
 pub use reference::ObjectRef;
 pub use service::Service;
 pub use setting::Setting;
+pub use unenrolled::Unenrolled;
 
 /// An object of a kind the mesh uses. Whoever keeps one shares it with everybody else who does.
 #[derive(Clone, Debug, Eq, PartialEq)]

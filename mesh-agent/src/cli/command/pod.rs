@@ -1,8 +1,11 @@
-//! `pod`: the pods of this node that are in the mesh, as `PODS` has them.
+//! `pod`: the pods of this node that are in the mesh, as `PODS` has them, and those that ask for it and are not.
+
+use std::borrow::Cow;
 
 use mesh_common::workload::PodRef;
 use serde::Serialize;
 
+use crate::app::names::UnenrolledName;
 use crate::cli::{
     args::Format,
     failure::Failure,
@@ -18,14 +21,21 @@ use crate::cli::{
 struct PodRow {
     #[serde(flatten)]
     pod: Named,
+    /// `enrolled`, or why it is not.
+    state: Cow<'static, str>,
     /// Cookie of its network namespace.
-    netns_cookie: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns_cookie: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     netns_path: Option<String>,
     addresses: Vec<String>,
     /// What consistent hashing knows it by.
-    seed: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
 }
+
+/// The state of a pod that is in the mesh.
+const ENROLLED: &str = "enrolled";
 
 impl Item for PodRow {
     const KIND: &'static str = "Pod";
@@ -33,6 +43,7 @@ impl Item for PodRow {
     const COLUMNS: &'static [table::Column] = &[
         text("NAMESPACE"),
         text("NAME"),
+        text("STATE"),
         text("ADDRESSES"),
         number("NETNS"),
         text("HANDLE"),
@@ -47,14 +58,22 @@ impl Item for PodRow {
         vec![
             self.pod.namespace_cell(),
             self.pod.name_cell(),
+            self.state.to_string(),
             joined(&self.addresses),
-            self.netns_cookie.to_string(),
+            or_dash(self.netns_cookie),
             or_dash(self.netns_path.as_ref()),
         ]
     }
 
     fn wide_cells(&self) -> Vec<String> {
-        vec![self.pod.id.to_string(), format!("{:08x}", self.seed)]
+        let id = Some(self.pod.id).filter(|&id| id != 0);
+        vec![or_dash(id), self.seed()]
+    }
+}
+
+impl PodRow {
+    fn seed(&self) -> String {
+        or_dash(self.seed.map(|seed| format!("{seed:08x}")))
     }
 }
 
@@ -69,11 +88,12 @@ impl Detail for PodRow {
         table::facts(&[
             ("Namespace", self.pod.namespace_cell()),
             ("Name", self.pod.name_cell()),
-            ("Workload id", self.pod.id.to_string()),
+            ("State", self.state.to_string()),
+            ("Workload id", or_dash(Some(self.pod.id).filter(|&id| id != 0))),
             ("Addresses", joined(&self.addresses)),
-            ("Netns cookie", self.netns_cookie.to_string()),
+            ("Netns cookie", or_dash(self.netns_cookie)),
             ("Netns handle", or_dash(self.netns_path.as_ref())),
-            ("Seed", format!("{:08x}", self.seed)),
+            ("Seed", self.seed()),
         ])
     }
 }
@@ -92,9 +112,15 @@ pub fn show(node: &Node, scope: &Scope, pod: &str, format: Format) -> Result<Str
 }
 
 fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
-    let rows = held.pods.iter().map(|(&cookie, pod)| row(held, cookie, pod));
-    let wanted = |row: &PodRow| scope.has(&row.pod) && scope.selects(held.pod_labels(row.pod.id).as_ref());
-    let mut rows: Vec<PodRow> = rows.filter(wanted).collect();
+    let enrolled = held.pods.iter().map(|(&cookie, pod)| {
+        let labels = held.pod_labels(pod.workload.id());
+        (row(held, cookie, pod), labels)
+    });
+    let unenrolled = held.names.unenrolled.iter();
+    let unenrolled = unenrolled.map(|pod| (kept_out(held, pod), held.names.labels(pod.pod.labels)));
+    let rows = enrolled.chain(unenrolled);
+    let wanted = rows.filter(|(row, labels)| scope.has(&row.pod) && scope.selects(labels.as_ref()));
+    let mut rows: Vec<PodRow> = wanted.map(|(row, _)| row).collect();
     rows.sort_by(|a, b| (&a.pod, a.netns_cookie).cmp(&(&b.pod, b.netns_cookie)));
     rows
 }
@@ -112,10 +138,36 @@ fn row(held: &Held, netns_cookie: u64, pod: &PodRef) -> PodRow {
             name: None,
             id,
         }),
-        netns_cookie,
+        state: ENROLLED.into(),
+        netns_cookie: Some(netns_cookie),
         netns_path: path.map(|path| path.display().to_string()),
         addresses: held.addresses(id).iter().map(ToString::to_string).collect(),
-        seed: pod.seed,
+        seed: Some(pod.seed),
+    }
+}
+
+/// A pod that asks for the mesh and is not in it.
+fn kept_out(held: &Held, UnenrolledName { pod, why }: &UnenrolledName) -> PodRow {
+    let known = held.names.workloads.iter();
+    let id = known
+        .filter(|(_, it)| (&it.namespace, &it.name) == (&pod.namespace, &pod.name))
+        .map(|(&id, _)| id)
+        .next();
+    PodRow {
+        pod: Named {
+            namespace: Some(pod.namespace.clone()),
+            name: Some(pod.name.clone()),
+            id: id.unwrap_or_default(),
+        },
+        state: why.clone().into(),
+        netns_cookie: None,
+        netns_path: None,
+        addresses: id
+            .into_iter()
+            .flat_map(|id| held.addresses(id))
+            .map(|address| address.to_string())
+            .collect(),
+        seed: None,
     }
 }
 
@@ -151,17 +203,22 @@ mod tests {
         assert_eq!(
             output::list(&rows(&held, &Scope::default()), Format::Wide).unwrap(),
             "\
-NAMESPACE   NAME     ADDRESSES            NETNS   HANDLE              ID       SEED
--           id:4     10.0.1.4              4027   -                    4   00000007
-shop        client   10.0.1.1,fd00::1:1    4026   /run/netns/client    1   0000abcd
+NAMESPACE   NAME     STATE                      ADDRESSES            NETNS   HANDLE              ID       SEED
+-           id:4     enrolled                   10.0.1.4              4027   -                    4   00000007
+shop        client   enrolled                   10.0.1.1,fd00::1:1    4026   /run/netns/client    1   0000abcd
+shop        legacy   other-mesh (istio-proxy)   10.0.1.5                 -   -                    5          -
+shop        probe    host-network               -                        -   -                    -          -
 "
         );
         let scope = Scope::new(Some("shop".into()));
         assert_eq!(
             output::list(&rows(&held, &scope), Format::Name).unwrap(),
-            "pod/shop/client\n"
+            "pod/shop/client\npod/shop/legacy\npod/shop/probe\n"
         );
-        for (selector, expected) in [("!app", "pod/shop/client\n"), ("app", "")] {
+        for (selector, expected) in [
+            ("!app", "pod/shop/client\npod/shop/probe\n"),
+            ("app", "pod/shop/legacy\n"),
+        ] {
             let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
             assert_eq!(
                 output::list(&rows(&held, &scope), Format::Name).unwrap(),
@@ -179,6 +236,7 @@ shop        client   10.0.1.1,fd00::1:1    4026   /run/netns/client    1   0000a
             "\
 Namespace:     shop
 Name:          client
+State:         enrolled
 Workload id:   1
 Addresses:     10.0.1.1,fd00::1:1
 Netns cookie:  4026

@@ -10,7 +10,10 @@ use super::{
     map::{self, MapRow},
 };
 use crate::{
-    app::admin,
+    app::{
+        admin,
+        names::{Names, UnenrolledName},
+    },
     cli::{
         agent::Silence,
         answer::Answer,
@@ -48,6 +51,8 @@ struct Status {
     hooks: Vec<HookState>,
     packets: PacketState,
     pods: usize,
+    /// Pods that ask for the mesh and are not in it, each with the reason.
+    unenrolled: Vec<String>,
     services: usize,
     backends: usize,
     maps: Vec<Fill>,
@@ -126,6 +131,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         hooks,
         packets: PacketState::of(counting(node, &readings)),
         pods: held.pods.len(),
+        unenrolled: unenrolled(&held.names),
         services: held.services.len(),
         backends: held.backends.len(),
         maps: fill(&map::rows(&node.pins, &held, &readings)),
@@ -210,6 +216,12 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
     }
 }
 
+fn unenrolled(names: &Names) -> Vec<String> {
+    let pods = names.unenrolled.iter();
+    pods.map(|UnenrolledName { pod, why }| format!("{}/{}: {why}", pod.namespace, pod.name))
+        .collect()
+}
+
 /// Maps whose entries can be counted.
 fn fill(rows: &[MapRow]) -> Vec<Fill> {
     let fill = |row: &MapRow| {
@@ -236,6 +248,7 @@ impl Status {
             hooks: Vec::new(),
             packets: PacketState::default(),
             pods: 0,
+            unenrolled: Vec::new(),
             services: 0,
             backends: 0,
             maps: Vec::new(),
@@ -245,6 +258,13 @@ impl Status {
 
     fn is_healthy(&self) -> bool {
         self.agent.ready && !self.disabled && self.hooks.iter().all(|hook| hook.attached)
+    }
+
+    fn pods(&self) -> String {
+        match self.unenrolled.len() {
+            0 => format!("{} enrolled", self.pods),
+            more => format!("{} enrolled, {more} kept out", self.pods),
+        }
     }
 
     fn ready(&self) -> String {
@@ -331,7 +351,7 @@ impl Detail for Status {
             ),
             ("Hooks", format!("{attached} of {} attached", self.hooks.len())),
             ("Packets", self.packets.text()),
-            ("Pods", format!("{} enrolled", self.pods)),
+            ("Pods", self.pods()),
             ("Services", format!("{} ports", self.services)),
             ("Backends", self.backends.to_string()),
             ("Acceleration", self.acceleration.clone()),
@@ -354,6 +374,10 @@ impl Detail for Status {
             ("Without room", self.agent.refusals.clone()),
             ("Pods without a network namespace", self.agent.unassigned.clone()),
             ("Pods seen in part", self.agent.partial.clone()),
+            (
+                "Pods that ask for the mesh and are not in it",
+                self.unenrolled.clone(),
+            ),
         ];
         let lists: String = lists.iter().map(|(head, lines)| section(head, lines)).collect();
         let maps = self.maps.iter().map(|fill| {

@@ -24,6 +24,9 @@ struct WorkloadRow {
     local: bool,
     /// In the mesh.
     enrolled: bool,
+    /// Why not, where it asks for the mesh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unenrolled: Option<String>,
 }
 
 impl Item for WorkloadRow {
@@ -48,7 +51,7 @@ impl Item for WorkloadRow {
             self.pod.namespace_cell(),
             self.pod.name_cell(),
             yes(self.local),
-            yes(self.enrolled),
+            enrolled(self.enrolled, self.unenrolled.as_ref()),
         ]
     }
 
@@ -66,6 +69,9 @@ struct WorkloadDetail {
     addresses: Vec<IpAddr>,
     local: bool,
     enrolled: bool,
+    /// Why not, where it asks for the mesh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unenrolled: Option<String>,
     /// Services that send to it.
     services: Vec<Named>,
 }
@@ -84,7 +90,7 @@ impl Detail for WorkloadDetail {
             ("Id", self.pod.id.to_string()),
             ("Addresses", joined(&self.addresses)),
             ("Local", yes(self.local)),
-            ("Enrolled", yes(self.enrolled)),
+            ("Enrolled", enrolled(self.enrolled, self.unenrolled.as_ref())),
             ("Services", joined(&self.services)),
         ])
     }
@@ -103,11 +109,15 @@ pub fn show(node: &Node, scope: &Scope, workload: &str, format: Format) -> Resul
 }
 
 fn rows(held: &Held, scope: &Scope) -> Vec<WorkloadRow> {
-    let row = |(addr, value): (&Addr, &Tagged)| WorkloadRow {
-        address: (*addr).into(),
-        pod: pod(held, value.id()),
-        local: value.flags() & flag::LOCAL != 0,
-        enrolled: value.flags() & flag::ENROLLED != 0,
+    let row = |(addr, value): (&Addr, &Tagged)| {
+        let pod = pod(held, value.id());
+        WorkloadRow {
+            address: (*addr).into(),
+            local: value.flags() & flag::LOCAL != 0,
+            enrolled: value.flags() & flag::ENROLLED != 0,
+            unenrolled: held.unenrolled(&pod).map(ToOwned::to_owned),
+            pod,
+        }
     };
     let mut rows: Vec<WorkloadRow> = held
         .workloads
@@ -142,12 +152,14 @@ fn find(held: &Held, scope: &Scope, text: &str) -> Result<WorkloadDetail, Failur
         .collect();
     services.sort();
     services.dedup();
+    let pod = pod(held, id);
     Ok(WorkloadDetail {
-        pod: pod(held, id),
         addresses: held.addresses(id),
         local: has(flag::LOCAL),
         enrolled: has(flag::ENROLLED),
+        unenrolled: held.unenrolled(&pod).map(ToOwned::to_owned),
         services,
+        pod,
     })
 }
 
@@ -163,6 +175,13 @@ fn yes(is: bool) -> String {
     if is { "yes" } else { "no" }.to_owned()
 }
 
+fn enrolled(is: bool, why_not: Option<&String>) -> String {
+    match why_not {
+        Some(why) if !is => format!("no: {why}"),
+        _ => yes(is),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,12 +193,13 @@ mod tests {
         assert_eq!(
             output::list(&rows, Format::Wide).unwrap(),
             "\
-ADDRESS     NAMESPACE   POD      LOCAL   ENROLLED   ID
-10.0.1.4    -           id:4     yes     yes         4
-10.0.1.1    shop        client   yes     yes         1
-fd00::1:1   shop        client   yes     yes         1
-10.0.1.2    shop        web-0    no      yes         2
-10.0.1.3    shop        web-1    no      no          3
+ADDRESS     NAMESPACE   POD      LOCAL   ENROLLED                       ID
+10.0.1.4    -           id:4     yes     yes                             4
+10.0.1.1    shop        client   yes     yes                             1
+fd00::1:1   shop        client   yes     yes                             1
+10.0.1.5    shop        legacy   yes     no: other-mesh (istio-proxy)    5
+10.0.1.2    shop        web-0    no      yes                             2
+10.0.1.3    shop        web-1    no      no                              3
 "
         );
     }
@@ -190,8 +210,14 @@ fd00::1:1   shop        client   yes     yes         1
             let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
             output::list(&rows(&sample::held(), &scope), Format::Name).unwrap()
         };
-        assert_eq!(selected("app=web"), "workload/10.0.1.2\nworkload/10.0.1.3\n");
-        assert_eq!(selected("track in (canary)"), "workload/10.0.1.3\n");
+        assert_eq!(
+            selected("app=web"),
+            "workload/10.0.1.5\nworkload/10.0.1.2\nworkload/10.0.1.3\n"
+        );
+        assert_eq!(
+            selected("track in (canary)"),
+            "workload/10.0.1.5\nworkload/10.0.1.3\n"
+        );
         assert_eq!(selected("!app"), "workload/10.0.1.1\nworkload/fd00::1:1\n");
     }
 

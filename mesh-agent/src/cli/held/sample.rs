@@ -11,7 +11,7 @@ use mesh_common::{
 
 use super::Held;
 use crate::{
-    app::names::{Names, PodName, ServiceName, UntouchedName},
+    app::names::{Names, PodName, ServiceName, UnenrolledName, UntouchedName},
     model::op::Observed,
 };
 
@@ -71,8 +71,19 @@ fn names() -> Names {
             (1, pod("client", Some("/run/netns/client"), None)),
             (2, pod("web-0", None, Some(0))),
             (3, pod("web-1", None, Some(1))),
+            (5, pod("legacy", None, Some(1))),
         ]
         .into(),
+        unenrolled: vec![
+            UnenrolledName {
+                pod: pod("legacy", None, Some(1)),
+                why: "other-mesh (istio-proxy)".into(),
+            },
+            UnenrolledName {
+                pod: pod("probe", None, None),
+                why: "host-network".into(),
+            },
+        ],
         label_sets: Some(
             ["app=web,track=stable", "app=web,track=canary", "team=shop"]
                 .map(Into::into)
@@ -129,6 +140,7 @@ fn observed() -> Observed {
             workload("10.0.1.2", 2, flag::ENROLLED),
             workload("10.0.1.3", 3, 0),
             workload("10.0.1.4", 4, flag::LOCAL | flag::ENROLLED),
+            workload("10.0.1.5", 5, flag::LOCAL),
         ],
         pods: vec![
             (

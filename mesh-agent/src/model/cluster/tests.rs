@@ -21,6 +21,7 @@ mod frontends;
 mod order;
 mod recorded;
 mod scale;
+mod unenrolled;
 mod workloads;
 
 /// An object from its manifest.

@@ -12,6 +12,8 @@ pub struct Namespace {
     pub name: String,
     /// Whether its pods are in the mesh, unless they say otherwise themselves.
     pub dataplane: Setting<bool>,
+    /// The same in Istio's words, for agents that honour those.
+    pub ambient: Option<bool>,
     /// Whether its pods' sockets may be accelerated, unless they say otherwise themselves.
     pub acceleration: Setting<bool>,
 }
@@ -33,9 +35,11 @@ impl TryFrom<api::Namespace> for Namespace {
 
     fn try_from(namespace: api::Namespace) -> Result<Self, Invalid> {
         let metadata = namespace.metadata;
+        let labels = metadata.labels.unwrap_or_default();
         let namespace = Self {
             name: metadata.name.unwrap_or_default(),
-            dataplane: setting::dataplane(&metadata.labels.unwrap_or_default()),
+            dataplane: setting::dataplane(&labels),
+            ambient: setting::ambient(&labels),
             acceleration: setting::acceleration(metadata.annotations.as_ref()),
         };
         field::check_name(&namespace.name)

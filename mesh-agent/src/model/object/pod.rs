@@ -8,7 +8,7 @@ use mesh_common::names::NETNS_ANNOTATION;
 
 use super::invalid::{At, Misfit};
 use super::owner::WorkloadName;
-use super::{Invalid, Labels, ObjectRef, Setting, field, setting};
+use super::{Invalid, Labels, ObjectRef, Setting, Unenrolled, field, setting};
 use crate::model::desired::PodKey;
 
 #[cfg(test)]
@@ -26,6 +26,10 @@ pub struct Pod {
     pub labels: Labels,
     /// Whether it is in the mesh, over what its namespace says.
     pub dataplane: Setting<bool>,
+    /// The same in Istio's words, for agents that honour those.
+    pub ambient: Option<bool>,
+    /// Why it is not in the mesh, whatever it and its namespace say.
+    pub unenrolled: Option<Unenrolled>,
     /// Whether its sockets may be accelerated, over what its namespace says.
     pub acceleration: Setting<bool>,
     /// The node it is bound to.
@@ -138,6 +142,8 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
             uid: uid.unwrap_or_else(|| stand_in(&addresses)).into(),
         },
         dataplane: setting::dataplane(&labels),
+        ambient: setting::ambient(&labels),
+        unenrolled: Unenrolled::of(&spec, metadata.annotations.as_ref()),
         acceleration: setting::acceleration(metadata.annotations.as_ref()),
         labels: labels.into(),
         workload,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_common::names::{acceleration, dataplane, load_balancing};
+use mesh_common::names::{acceleration, dataplane, istio, load_balancing};
 use mesh_common::service::Algorithm;
 
 use super::{Fault, Invalid, ObjectRef};
@@ -56,6 +56,15 @@ pub(super) fn dataplane(labels: &BTreeMap<String, String>) -> Setting<bool> {
         Some(dataplane::ENABLED) => Setting::Set(true),
         Some(dataplane::DISABLED) => Setting::Set(false),
         Some(other) => Setting::Unknown(other.to_owned()),
+    }
+}
+
+/// What Istio's label of the same meaning says on a Pod or Namespace, where it is there and says something.
+pub(super) fn ambient(labels: &BTreeMap<String, String>) -> Option<bool> {
+    match labels.get(istio::DATAPLANE_MODE)?.as_str() {
+        istio::AMBIENT => Some(true),
+        istio::NONE => Some(false),
+        _ => None,
     }
 }
 

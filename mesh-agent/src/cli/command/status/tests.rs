@@ -203,6 +203,7 @@ fn as_json() {
     "faults": []
   },
   "pods": 2,
+  "unenrolled": [],
   "services": 3,
   "backends": 4,
   "maps": [
@@ -219,4 +220,21 @@ fn as_json() {
 "#
     );
     assert_eq!(output::one(&status, Format::Name).unwrap_err().exit(), 2);
+}
+
+#[test]
+fn pods_that_are_kept_out_are_named() {
+    let names = crate::cli::held::sample::held().names;
+    let status = Status {
+        unenrolled: unenrolled(&names),
+        ..status(running(&[]), &[])
+    };
+    let text = output::one(&status, Format::Table).unwrap();
+    assert!(text.contains("Pods:          2 enrolled, 2 kept out\n"), "{text}");
+    let list = "\
+Pods that ask for the mesh and are not in it:
+  shop/legacy: other-mesh (istio-proxy)
+  shop/probe: host-network
+";
+    assert!(text.contains(list), "{text}");
 }
