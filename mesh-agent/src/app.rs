@@ -15,6 +15,7 @@ pub mod lock;
 pub mod mounts;
 pub mod names;
 mod note;
+mod notices;
 pub mod pin_lock;
 pub mod programs;
 pub mod publish;

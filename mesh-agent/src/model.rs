@@ -6,6 +6,7 @@ pub mod ending;
 pub(crate) mod groups;
 pub mod ledger;
 pub mod maglev;
+pub mod notice;
 pub mod object;
 pub mod op;
 pub mod stale;

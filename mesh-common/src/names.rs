@@ -33,6 +33,26 @@ pub mod unenrolled {
     pub const OTHER_MESH: &str = "other-mesh";
 }
 
+/// Events about pods (`events.k8s.io/v1`).
+pub mod event {
+    /// Who reports them.
+    pub const CONTROLLER: &str = "mesh-agent.io/agent";
+    /// What the agent was about to do.
+    pub const ACTION: &str = "Enrol";
+    /// Another mesh takes the pod's connections.
+    pub const OTHER_MESH: &str = "OtherMesh";
+    /// The pod's sockets are not in this kernel.
+    pub const UNSUPPORTED: &str = "Unsupported";
+    /// A label or annotation of ours says what nobody understands.
+    pub const INVALID_SETTING: &str = "InvalidSetting";
+    /// Another pod has the pod's address.
+    pub const ADDRESS_TAKEN: &str = "AddressTaken";
+    /// The pod's network namespace is not known.
+    pub const NO_NETWORK_NAMESPACE: &str = "NoNetworkNamespace";
+    /// A table is full.
+    pub const NO_ROOM: &str = "NoRoom";
+}
+
 /// What Istio writes on Pods and Namespaces (`istio.io/api/label`, `istio.io/api/annotation`,
 /// `pkg/config/constants`).
 pub mod istio {

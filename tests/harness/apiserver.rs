@@ -334,6 +334,13 @@ impl ApiServer {
         Ok(found.map(|object| object.value()))
     }
 
+    /// All there are.
+    pub fn all(&self, plural: &str) -> Result<Vec<Value>> {
+        let store = self.shared.store();
+        let objects = store.objects(named(plural)?);
+        Ok(objects.values().map(|object| object.value()).collect())
+    }
+
     /// How many there are.
     pub fn len(&self, plural: &str) -> Result<usize> {
         Ok(self.shared.store().objects(named(plural)?).len())

@@ -40,10 +40,7 @@ impl Following {
             let metrics = SourceMetrics::default();
             metrics.register(registry);
             let options = Options {
-                access: Access {
-                    kubeconfig: args.kubeconfig.clone(),
-                    context: args.context.clone(),
-                },
+                access: access(args),
                 node: node.to_owned(),
                 start_within: args.start_jitter,
             };
@@ -57,6 +54,12 @@ impl Following {
         };
         following.tell();
         Ok(following)
+    }
+
+    /// The way to the API server, where one is followed.
+    #[must_use]
+    pub fn server(&self, args: &RunArgs) -> Option<Access> {
+        matches!(self.source, Source::Kubernetes(_)).then(|| access(args))
     }
 
     /// An empty cluster, as this source describes one.
@@ -146,5 +149,12 @@ impl Following {
             tracing::debug!(source, note, "seen");
         }
         self.problems = now;
+    }
+}
+
+fn access(args: &RunArgs) -> Access {
+    Access {
+        kubeconfig: args.kubeconfig.clone(),
+        context: args.context.clone(),
     }
 }

@@ -14,6 +14,7 @@ use super::{
     engine::Engine,
     flock::Patience,
     handover::{self, Loaded},
+    notices::Herald,
     programs,
     publish::Publisher,
     serve,
@@ -114,6 +115,8 @@ async fn work(
     }
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
+    let server = following.server(&args);
+    let mut herald = server.map(|access| Herald::start(access, node.clone()));
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
     let upkeep = Upkeep::new(pins.clone());
@@ -163,6 +166,9 @@ async fn work(
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
                     upkeep.look(&engine);
+                    if let Some(herald) = &mut herald {
+                        herald.look(&engine);
+                    }
                 }
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());
@@ -174,7 +180,7 @@ async fn work(
 }
 
 /// Comes at a time, or never.
-async fn at(time: Option<Instant>) {
+pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,

@@ -150,6 +150,13 @@ impl Cluster {
             .filter_map(|pod| Some((&pod.key, pod.unenrolled?)))
     }
 
+    /// The pod of that name, where it is one of this node that has not ended.
+    #[must_use]
+    pub fn own_pod(&self, name: &ObjectName) -> Option<&Pod> {
+        let pod = self.pods.get(name)?;
+        (self.is_local(pod) && !pod.has_ended()).then_some(pod)
+    }
+
     /// What users should know about their objects now: settings that mean nothing, and addresses that two
     /// pods claim.
     pub fn problems(&self) -> impl Iterator<Item = Invalid> {

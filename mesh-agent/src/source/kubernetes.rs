@@ -1,4 +1,4 @@
-//! The API server of a cluster, followed for as long as the agent runs.
+//! The API server of a cluster, followed for as long as the agent runs; and a way to write to it ([`Writer`]).
 //!
 //! Each resource is listed once and then watched ([`reflector`] says what is asked next and why); lists are read as
 //! they come in ([`list`]), objects are reduced and checked as those of manifests are, and what is known of a resource
@@ -27,17 +27,20 @@ mod pause;
 mod reflector;
 mod request;
 mod resource;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use access::{Access, AccessError};
+pub use failure::Failure;
 pub use item::{Item, Version};
 pub use known::{Known, Relist};
 pub use line::{Line, Tombstone};
 pub use list::read as read_list;
 pub use metrics::SourceMetrics;
 pub use resource::Resource;
+pub use writer::{Patch, Writer};
 
 use follower::Follower;
 use health::{Health, Reports};

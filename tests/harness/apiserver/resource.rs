@@ -95,10 +95,15 @@ pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
         .find(|known| known.group == group && known.version == version && known.kind == kind)
 }
 
-/// By plural alone, the core group first; for tests.
+/// By plural alone, the core group first, or with the group, as errors name it; for tests.
 #[must_use]
-pub fn named(plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().find(|known| known.plural == plural)
+pub fn named(name: &str) -> Option<&'static Resource> {
+    let full = |known: &&Resource| known.to_string() == name;
+    let short = |known: &&Resource| known.plural == name;
+    RESOURCES
+        .iter()
+        .find(full)
+        .or_else(|| RESOURCES.iter().find(short))
 }
 
 const EVENT_FIELDS: &[&str] = &[

@@ -5,7 +5,6 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::reflector::End;
-use super::resource::Resource;
 
 /// The role that the agent needs, and where it is described.
 const ROLE: &str = "the ClusterRole mesh-agent (manifests/base/rbac.yaml)";
@@ -74,10 +73,19 @@ impl Failure {
         }
     }
 
-    /// For operators: what failed, and what to look at. `who` says how the agent introduces itself.
+    /// The status of an answer that was no.
     #[must_use]
-    pub fn explain(&self, verb: &str, resource: Resource, who: &str) -> String {
-        let name = resource.name();
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused(status) => Some(status.code),
+            Self::Unreachable(_) | Self::Cut(_) | Self::Silent(_) => None,
+        }
+    }
+
+    /// For operators: what failed, and what to look at. The resource is named as `kubectl` does, with its group; `who`
+    /// says how the agent introduces itself.
+    #[must_use]
+    pub fn explain(&self, verb: &str, name: &str, who: &str) -> String {
         match self {
             Self::Unreachable(why) => why.clone(),
             Self::Cut(why) => format!("the {verb} of {name} broke off: {why}"),
@@ -86,15 +94,10 @@ impl Failure {
                 "401 Unauthorized: the server does not take the credentials; check {who}: expired, revoked, or of \
                  another cluster?"
             ),
-            Self::Refused(status) if status.code == 403 => {
-                let group = resource.group();
-                let dot = if group.is_empty() { "" } else { "." };
-                format!(
-                    "403 Forbidden: may not {verb} {name}{dot}{group} in all namespaces; apply {ROLE} \
-                     and bind it to the agent ({})",
-                    status.message
-                )
-            }
+            Self::Refused(status) if status.code == 403 => format!(
+                "403 Forbidden: may not {verb} {name} in all namespaces; apply {ROLE} and bind it to the agent ({})",
+                status.message
+            ),
             Self::Refused(status) => {
                 format!(
                     "{verb} {name}: {} {}: {}",
@@ -121,6 +124,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::source::kubernetes::Resource;
 
     fn refused(status: serde_json::Value) -> Failure {
         Failure::Refused(Box::new(serde_json::from_value(status).unwrap()))
@@ -149,7 +153,9 @@ mod tests {
 
     #[test]
     fn what_to_do_is_said() {
-        let explain = |failure: Failure, resource| failure.explain("watch", resource, "the token in /t");
+        let explain = |failure: Failure, resource: Resource| {
+            failure.explain("watch", resource.full_name(), "the token in /t")
+        };
         assert_eq!(
             explain(
                 refused(json!({ "code": 403, "message": "no" })),

@@ -289,7 +289,7 @@ impl Follower {
 
     /// Tells of a failure.
     fn failed(&mut self, verb: &'static str, failure: &Failure, failures: u32) -> Wait {
-        let why = failure.explain(verb, self.resource, &self.connection.who);
+        let why = failure.explain(verb, self.resource.full_name(), &self.connection.who);
         self.reports.failed(self.resource, verb, failure, &why);
         if failure.is_refusal() {
             self.broken = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header, request::Builder};
 use http_body_util::{BodyExt, Collected, Limited};
 use kube::{
     Client,
@@ -23,6 +23,8 @@ const USER_AGENT: &str = concat!("mesh-agent/", env!("CARGO_PKG_VERSION"));
 const ANSWER: Duration = Duration::from_mins(1);
 /// The most that is read of an answer that says no.
 const MOST_OF_A_REFUSAL: usize = 64 << 10;
+/// The most that is read of an object that was written; API servers take objects of up to three megabytes.
+const MOST_OF_AN_OBJECT: usize = 4 << 20;
 
 /// The body of an answer, as it comes in.
 pub type Answer = StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>;
@@ -32,10 +34,47 @@ pub type Answer = StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>;
 /// # Errors
 /// Where there is no answer, or it is no.
 pub async fn get(client: &Client, path: &str, patience: Duration) -> Result<Answer, Failure> {
-    let request = Request::get(path)
+    let answer = send(client, Request::get(path), Body::empty()).await?;
+    let chunks = answer.into_body().into_data_stream();
+    let patient = futures_util::stream::unfold(chunks, move |mut chunks| async move {
+        let chunk = match timeout(patience, chunks.next()).await {
+            Ok(chunk) => chunk?.map_err(|error| io::Error::other(reasons(&error))),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        Some((chunk, chunks))
+    });
+    Ok(StreamReader::new(patient.boxed()))
+}
+
+/// Sends a body; gives that of the answer.
+///
+/// # Errors
+/// Where there is no answer, or it is no.
+pub async fn write(
+    client: &Client,
+    method: Method,
+    path: &str,
+    media_type: &str,
+    body: Vec<u8>,
+) -> Result<Bytes, Failure> {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header(header::CONTENT_TYPE, media_type);
+    let answer = send(client, request, body.into()).await?;
+    let body = Limited::new(answer.into_body(), MOST_OF_AN_OBJECT).collect();
+    match timeout(ANSWER, body).await {
+        Ok(body) => body
+            .map(Collected::to_bytes)
+            .map_err(|error| Failure::Cut(error.to_string())),
+        Err(_) => Err(Failure::Silent(ANSWER)),
+    }
+}
+
+/// Sends a request, and waits until an answer begins that says yes.
+async fn send(client: &Client, request: Builder, body: Body) -> Result<Response<Body>, Failure> {
+    let request = request
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, USER_AGENT)
-        .body(Body::empty())
+        .body(body)
         .map_err(|error| Failure::Unreachable(error.to_string()))?;
     let answer = match timeout(ANSWER, client.send(request)).await {
         Ok(answer) => answer.map_err(|error| Failure::Unreachable(reasons(&error)))?,
@@ -49,15 +88,7 @@ pub async fn get(client: &Client, path: &str, patience: Duration) -> Result<Answ
     if !answer.status().is_success() {
         return Err(Failure::Refused(Box::new(refusal(answer).await)));
     }
-    let chunks = answer.into_body().into_data_stream();
-    let patient = futures_util::stream::unfold(chunks, move |mut chunks| async move {
-        let chunk = match timeout(patience, chunks.next()).await {
-            Ok(chunk) => chunk?.map_err(|error| io::Error::other(reasons(&error))),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        Some((chunk, chunks))
-    });
-    Ok(StreamReader::new(patient.boxed()))
+    Ok(answer)
 }
 
 /// What an answer that says no says.

@@ -44,6 +44,15 @@ impl Resource {
         }
     }
 
+    /// The name and the API group, as `kubectl` takes it.
+    #[must_use]
+    pub const fn full_name(self) -> &'static str {
+        match self {
+            Self::EndpointSlices => "endpointslices.discovery.k8s.io",
+            _ => self.name(),
+        }
+    }
+
     /// The API group, empty for the core.
     #[must_use]
     pub const fn group(self) -> &'static str {
