@@ -23,5 +23,6 @@ pub mod readiness;
 pub mod run;
 pub mod serve;
 pub mod standby;
+mod taint;
 mod upkeep;
 pub mod wire;

@@ -23,6 +23,10 @@ pub mod acceleration {
     pub const SOCKET: &str = "socket";
 }
 
+/// Taint of a Node, of any value and effect, that keeps pods away until the agent is ready; for operators to put on
+/// (`kubelet --register-with-taints`).
+pub const NOT_READY_TAINT: &str = "mesh-agent.io/agent-not-ready";
+
 /// Words for why a pod that asks for the mesh is not in it.
 pub mod unenrolled {
     /// It uses the network of its node.

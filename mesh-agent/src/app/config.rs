@@ -102,6 +102,9 @@ pub struct RunArgs {
     /// Take Istio's label istio.io/dataplane-mode for ours (ambient: enabled, none: disabled) where ours is not set.
     #[arg(long, env = "MESH_HONOR_ISTIO_LABELS", value_parser = clap::builder::FalseyValueParser::new())]
     pub honor_istio_labels: bool,
+    /// Remove the taint mesh-agent.io/agent-not-ready from the own Node whenever the agent is ready.
+    #[arg(long, env = "MESH_REMOVE_TAINT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub remove_taint: bool,
     /// Address that serves /metrics.
     #[arg(long, value_name = "ADDR", default_value_t = any(port::METRICS))]
     pub metrics_address: SocketAddr,

@@ -19,6 +19,7 @@ use super::{
     publish::Publisher,
     serve,
     standby::Standby,
+    taint::Taint,
     upkeep::Upkeep,
     wire::Wire,
 };
@@ -116,6 +117,10 @@ async fn work(
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
     let server = following.server(&args);
+    let mut taint = server
+        .clone()
+        .filter(|_| args.remove_taint)
+        .map(|access| Taint::new(access, &node));
     let mut herald = server.map(|access| Herald::start(access, node.clone()));
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
@@ -168,6 +173,9 @@ async fn work(
                     upkeep.look(&engine);
                     if let Some(herald) = &mut herald {
                         herald.look(&engine);
+                    }
+                    if let Some(taint) = &mut taint {
+                        taint.look(engine.cluster(), &readiness);
                     }
                 }
                 engine.set_watched(telemetry.watchers() > 0);

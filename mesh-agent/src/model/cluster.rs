@@ -41,6 +41,8 @@ pub struct Cluster {
     zone: Option<String>,
     /// Where this node has node ports.
     node_addresses: BTreeSet<Addr>,
+    /// Where in our node's `spec.taints` those are that wait for the agent.
+    taints: Vec<usize>,
     /// The addresses in the host's network namespace, but for those of IPVS.
     host_addresses: BTreeSet<Addr>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
@@ -155,6 +157,12 @@ impl Cluster {
     pub fn own_pod(&self, name: &ObjectName) -> Option<&Pod> {
         let pod = self.pods.get(name)?;
         (self.is_local(pod) && !pod.has_ended()).then_some(pod)
+    }
+
+    /// Where in our node's `spec.taints` those are that wait for the agent, in order.
+    #[must_use]
+    pub fn taints(&self) -> &[usize] {
+        &self.taints
     }
 
     /// What users should know about their objects now: settings that mean nothing, and addresses that two

@@ -77,15 +77,17 @@ impl Cluster {
         }
     }
 
-    /// Of the nodes only our own matters: its zone to Services with hints, its addresses to those with node ports.
+    /// Of the nodes only our own matters: its zone to Services with hints, its addresses to those with node ports. Its
+    /// taints touch nothing.
     fn set_node(&mut self, name: &str, node: Option<Arc<Node>>) -> Dirty {
         let mut dirty = Dirty::default();
         if name != self.node {
             return dirty;
         }
-        let (zone, addresses) = node.map_or_else(Default::default, |node| {
-            (node.zone.clone(), node.addresses.clone())
+        let (zone, addresses, taints) = node.map_or_else(Default::default, |node| {
+            (node.zone.clone(), node.addresses.clone(), node.taints.clone())
         });
+        self.taints = taints;
         if self.zone != zone {
             self.zone = zone;
             dirty.services.extend(self.slices.services_with_zones().cloned());

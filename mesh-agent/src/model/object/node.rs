@@ -1,10 +1,10 @@
-//! Nodes: the zone they stand in, and the addresses that have node ports.
+//! Nodes: the zone they stand in, the addresses that have node ports, and the taint that waits for the agent.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as api;
 use mesh_common::addr::Addr;
-use mesh_common::names::ZONE_LABEL;
+use mesh_common::names::{NOT_READY_TAINT, ZONE_LABEL};
 
 use super::invalid::{At, Misfit};
 use super::{Invalid, ObjectRef, field};
@@ -18,6 +18,8 @@ pub struct Node {
     pub zone: Option<String>,
     /// Its addresses (`InternalIP` and `ExternalIP`), in both families.
     pub addresses: BTreeSet<Addr>,
+    /// Where in `spec.taints` those are that the agent removes once it is ready, in order.
+    pub taints: Vec<usize>,
 }
 
 impl Node {
@@ -53,8 +55,12 @@ fn convert(node: api::Node) -> Result<Node, Misfit> {
             addresses.insert(addr.at(|| format!("status.addresses[{index}].address"))?);
         }
     }
+    let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    let taints = taints.iter().enumerate();
+    let ours = taints.filter(|(_, taint)| taint.key == NOT_READY_TAINT);
     Ok(Node {
         name,
+        taints: ours.map(|(index, _)| index).collect(),
         zone: labels.remove(ZONE_LABEL).filter(|zone| !zone.is_empty()),
         addresses,
     })
@@ -108,5 +114,17 @@ mod tests {
             convert(&wrong).unwrap_err(),
             "Node n: status.addresses[1].address: \"n\" is not an IP address"
         );
+    }
+
+    #[test]
+    fn the_taint_that_waits_for_the_agent_is_found_by_its_key() {
+        let taints = json!([
+            { "key": "node.kubernetes.io/not-ready", "effect": "NoSchedule" },
+            { "key": "mesh-agent.io/agent-not-ready", "effect": "NoSchedule" },
+            { "key": "mesh-agent.io/agent-not-ready", "effect": "NoExecute", "value": "x" },
+        ]);
+        let node = json!({ "metadata": { "name": "n" }, "spec": { "taints": taints } });
+        let node: api::Node = serde_json::from_value(node).unwrap();
+        assert_eq!(Node::try_from(node).unwrap().taints, [1, 2]);
     }
 }
