@@ -14,6 +14,7 @@ pub mod peers;
 pub mod pins;
 pub mod probe;
 pub mod readings;
+pub mod rivals;
 pub mod splices;
 pub mod tables;
 pub mod verify;

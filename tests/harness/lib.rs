@@ -39,6 +39,7 @@ mod binary;
 pub mod census;
 mod cgroup;
 pub mod cluster;
+pub mod foreign;
 mod http;
 mod ip;
 mod janitor;

@@ -16,12 +16,14 @@ use crate::datapath::{
     packets::Packets,
     pins::Pins,
     probe::Report,
-    verify,
+    rivals, verify,
 };
 use crate::sys::netns::Host;
 
 /// What readiness calls them.
 pub const READINESS: &str = "programs";
+/// What it calls what other tools' programs do before them.
+const RIVALS: &str = "socket load balancers";
 
 /// Makes the programs run for the sockets of the cgroup.
 ///
@@ -77,6 +79,25 @@ pub fn allow(mut report: Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine, 
         tracing::warn!(%error, "meshctl will not know what the probe found");
     }
     report
+}
+
+/// Says which socket load balancers of other tools run before ours. They keep nobody from being ready: what they leave to
+/// us is balanced as ever.
+pub fn look_out(pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
+    let text = match rivals::find(pins, cgroup) {
+        Ok(rivals) if rivals.is_empty() => return readiness.forget(RIVALS),
+        Ok(rivals) => {
+            let lines = rivals
+                .iter()
+                .map(|rival| format!("{rival}; {}", rival.tool.setting()));
+            lines.collect::<Vec<_>>().join("; ")
+        }
+        Err(error) => format!("whether others run before ours can't be told: {error}"),
+    };
+    if readiness.notes().get(RIVALS) != Some(&text) {
+        tracing::warn!(text, "services that pods dial may not come to the mesh");
+    }
+    readiness.note(RIVALS, text);
 }
 
 /// Asks the kernel whether our programs run, and mends what was taken away.

@@ -170,6 +170,7 @@ async fn work(
                 }
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
+                    programs::look_out(pins, &cgroup, &readiness);
                     upkeep.look(&engine);
                     if let Some(herald) = &mut herald {
                         herald.look(&engine);

@@ -8,7 +8,7 @@ use std::{
     ffi::CString,
     fs::File,
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::Path,
 };
@@ -53,6 +53,7 @@ const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const PROG_ATTACH: u32 = 8;
 const PROG_DETACH: u32 = 9;
+const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
@@ -403,6 +404,24 @@ pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     // The beginning of `struct bpf_prog_info`: type, id.
     let [_, id]: [u32; 2] = info_by_fd(program)?;
     Ok(id)
+}
+
+/// Name of a program, of which the kernel keeps 15 letters.
+///
+/// # Errors
+/// The kernel's: ENOENT where there is no such program, EPERM without `CAP_SYS_ADMIN`.
+pub fn program_name(id: u32) -> io::Result<String> {
+    /// The beginning of `struct bpf_prog_info`. The kernel reads lengths of buffers in it, which are zero.
+    #[derive(FromBytes, Immutable, IntoBytes)]
+    #[repr(C)]
+    struct Info {
+        before: [u64; 8],
+        name: [u8; 16],
+    }
+    let program = new_fd(PROG_GET_FD_BY_ID, &id)?;
+    let Info { name, .. } = info_by_fd(program.as_fd())?;
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
 }
 
 /// Pins an object under a path of a BPF filesystem.

@@ -5,6 +5,7 @@ pub mod report;
 use mesh_common::{
     abi::ABI_VERSION,
     config::{Config, flag},
+    counter::Counter,
 };
 
 use self::report::{Check, Report};
@@ -24,7 +25,12 @@ use crate::{
         node::{self, Node},
         output::{style::Style, unit},
     },
-    datapath::{hooks::HOOKS, tables::Tables, verify},
+    datapath::{
+        hooks::HOOKS,
+        rivals::{self, Rival},
+        tables::Tables,
+        verify,
+    },
 };
 
 /// A map is nearly full from this share on, in percent.
@@ -102,6 +108,7 @@ fn kernel(node: &Node, tables: &Tables) -> Result<Vec<Check>, Failure> {
     let mut checks = vec![
         configured(config),
         hooks(node, &held),
+        first(node, &held)?,
         packets(node)?,
         accelerated(config, node),
     ];
@@ -150,6 +157,44 @@ fn hooks(node: &Node, held: &Held) -> Check {
         .collect();
     let why = format!("at {place}: {}", lines.join("; "));
     Check::bad(NAME, why, "restart the agent, which attaches them")
+}
+
+/// Whether services that pods dial come to us. A tool's programs stay where they are when it is told to leave pods alone
+/// (Cilium), so what shows it is whether anything was ever balanced.
+fn first(node: &Node, held: &Held) -> Result<Check, Failure> {
+    let rivals = match node::cgroup(&held.names, node) {
+        Ok(place) => {
+            rivals::find(&node.pins, &place.cgroup).map_err(|error| Failure::failed(error.to_string()))?
+        }
+        // That is said above.
+        Err(_) => Vec::new(),
+    };
+    let counters = node
+        .readings()?
+        .counters()
+        .map_err(|error| node.unreadable(&error))?;
+    let balanced = counters
+        .iter()
+        .filter(|(counter, ..)| matches!(counter, Counter::Translated | Counter::DatagramTranslated));
+    Ok(outrun(&rivals, balanced.map(|(.., total)| total).sum()))
+}
+
+fn outrun(rivals: &[Rival], balanced: u64) -> Check {
+    const NAME: &str = "services come to the mesh";
+    let lines = |next: fn(&Rival) -> String| rivals.iter().map(next).collect::<Vec<_>>().join("; ");
+    match (rivals, balanced) {
+        ([], _) => Check::good(NAME, "no other socket load balancer runs before ours"),
+        (_, 1..) => {
+            let detail = lines(Rival::to_string);
+            Check::good(NAME, format_args!("{balanced} did, although {detail}"))
+        }
+        _ => {
+            let detail = lines(|rival| format!("{rival}: {}", rival.tool.setting()));
+            let next =
+                "change that setting; where it is right already, dial a service from a pod of the mesh";
+            Check::bad(NAME, format_args!("none did yet, and {detail}"), next)
+        }
+    }
 }
 
 fn packets(node: &Node) -> Result<Check, Failure> {
@@ -268,5 +313,24 @@ ok    all of every pod is seen
         let check = room(&[map("PODS", 90), map("SERVICES", 1)]);
         assert_eq!((check.good, check.detail.as_str()), (false, "PODS 90.0%"));
         assert!(!drifted(1).good);
+    }
+
+    #[test]
+    fn whoever_comes_first_takes_the_services() {
+        let cilium = Rival {
+            tool: rivals::Tool::Cilium,
+            programs: ["cil_sock4_conne".to_owned()].into(),
+        };
+        assert!(outrun(&[], 0).good);
+        assert!(outrun(std::slice::from_ref(&cilium), 1).good);
+        let text = lines(&[outrun(&[cilium], 0)]);
+        assert!(
+            text.contains("none did yet, and the socket load balancer of Cilium"),
+            "{text}"
+        );
+        assert!(
+            text.contains("runs before ours: set socketLB.hostNamespaceOnly=true"),
+            "{text}"
+        );
     }
 }

@@ -28,6 +28,7 @@ use crate::{
         links::LinkError,
         probe::Report,
         readings::Readings,
+        rivals,
         verify::{self, Counting, NotAttached},
     },
 };
@@ -49,6 +50,8 @@ struct Status {
     acceleration: String,
     generation: u64,
     hooks: Vec<HookState>,
+    /// Socket load balancers of other tools that run before ours, each with what to do about it.
+    rivals: Vec<String>,
     packets: PacketState,
     pods: usize,
     /// Pods that ask for the mesh and are not in it, each with the reason.
@@ -121,7 +124,9 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
     let held = node.held_in(&tables)?;
     let failed = |error| node.unreadable(&error);
     let counters = readings.counters().map_err(failed)?;
-    let (cgroup, cgroup_known, hooks) = hooks(node, &held);
+    let place = node::cgroup(&held.names, node);
+    let rivals = rivals(node, &place);
+    let (cgroup, cgroup_known, hooks) = hooks(node, &held, place);
     let status = Status {
         healthy: false,
         node: held.names.node.clone(),
@@ -129,6 +134,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         cgroup_known,
         agent: agent(node.agent.status()),
         hooks,
+        rivals,
         packets: PacketState::of(counting(node, &readings)),
         pods: held.pods.len(),
         unenrolled: unenrolled(&held.names),
@@ -154,12 +160,15 @@ pub fn counting(node: &Node, readings: &Readings) -> io::Result<Counting> {
 }
 
 /// Where the programs should run, and which do.
-fn hooks(node: &Node, held: &Held) -> (String, Option<Known>, Vec<HookState>) {
-    let missing: Result<(Place, Vec<NotAttached>), LinkError> =
-        node::cgroup(&held.names, node).map(|place| {
-            let missing = verify::not_attached(&node.pins, &place.cgroup);
-            (place, missing)
-        });
+fn hooks(
+    node: &Node,
+    held: &Held,
+    place: Result<Place, LinkError>,
+) -> (String, Option<Known>, Vec<HookState>) {
+    let missing = place.map(|place| {
+        let missing = verify::not_attached(&node.pins, &place.cgroup);
+        (place, missing)
+    });
     match missing {
         Ok((place, missing)) => {
             let path = place.cgroup.path().display().to_string();
@@ -173,6 +182,18 @@ fn hooks(node: &Node, held: &Held) -> (String, Option<Known>, Vec<HookState>) {
             });
             (held.names.cgroup.display().to_string(), None, hook_states(&all))
         }
+    }
+}
+
+/// Who runs before ours, and what to do about it. Where there is no cgroup, no program runs at all.
+fn rivals(node: &Node, place: &Result<Place, LinkError>) -> Vec<String> {
+    let Ok(place) = place else { return Vec::new() };
+    match rivals::find(&node.pins, &place.cgroup) {
+        Ok(rivals) => rivals
+            .iter()
+            .map(|rival| format!("{rival}: {}", rival.tool.setting()))
+            .collect(),
+        Err(error) => vec![format!("it can't be told: {error}")],
     }
 }
 
@@ -246,6 +267,7 @@ impl Status {
             acceleration: accel::word(config, report),
             generation: config.generation,
             hooks: Vec::new(),
+            rivals: Vec::new(),
             packets: PacketState::default(),
             pods: 0,
             unenrolled: Vec::new(),
@@ -369,6 +391,7 @@ impl Detail for Status {
             .filter_map(|hook| Some(format!("{}: {}", hook.program, hook.why.as_ref()?)));
         let lists = [
             ("Not attached", missing.collect()),
+            ("Services may not come to the mesh", self.rivals.clone()),
             ("Packets not counted", self.packets.faults.clone()),
             ("Problems", self.agent.problems.clone()),
             ("Without room", self.agent.refusals.clone()),

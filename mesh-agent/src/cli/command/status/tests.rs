@@ -195,6 +195,7 @@ fn as_json() {
       "attached": true
     }
   ],
+  "rivals": [],
   "packets": {
     "interfaces": 2,
     "counted": {
