@@ -167,7 +167,7 @@ impl Scribe {
 }
 
 /// The Event of a notice. Its name follows from what it says, so that it is the same after a restart.
-fn event(notice: &Notice, note: &str, node: &str) -> api::Event {
+fn event(notice: &Notice, note: &str, reporter: &str) -> api::Event {
     let Notice { pod, reason } = notice;
     let name: String = pod.object.name.chars().take(MOST_OF_A_NAME).collect();
     let name = name.trim_end_matches(['-', '.']);
@@ -183,7 +183,7 @@ fn event(notice: &Notice, note: &str, node: &str) -> api::Event {
         },
         event_time: Some(now()),
         reporting_controller: text(event::CONTROLLER),
-        reporting_instance: Some(node.chars().take(128).collect()),
+        reporting_instance: Some(reporter.chars().take(128).collect()),
         action: text(event::ACTION),
         reason: text(reason.name()),
         regarding: Some(ObjectReference {

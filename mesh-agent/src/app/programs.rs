@@ -83,7 +83,7 @@ pub fn allow(mut report: Report, ebpf: &Ebpf, pins: &Pins, engine: &mut Engine, 
 
 /// Says which socket load balancers of other tools run before ours. They keep nobody from being ready: what they leave to
 /// us is balanced as ever.
-pub fn look_out(pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
+fn look_out(pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
     let text = match rivals::find(pins, cgroup) {
         Ok(rivals) if rivals.is_empty() => return readiness.forget(RIVALS),
         Ok(rivals) => {
@@ -100,8 +100,9 @@ pub fn look_out(pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
     readiness.note(RIVALS, text);
 }
 
-/// Asks the kernel whether our programs run, and mends what was taken away.
+/// Asks the kernel whether our programs run, and before whose, and mends what was taken away.
 pub fn keep(ebpf: &Ebpf, pins: &Pins, cgroup: &Cgroup, readiness: &Readiness) {
+    look_out(pins, cgroup, readiness);
     let missing = verify::not_attached(pins, cgroup);
     if missing.is_empty() {
         return readiness.clear(READINESS);

@@ -14,12 +14,11 @@ use super::{
     engine::Engine,
     flock::Patience,
     handover::{self, Loaded},
-    notices::Herald,
     programs,
     publish::Publisher,
+    reports::Reports,
     serve,
     standby::Standby,
-    taint::Taint,
     upkeep::Upkeep,
     wire::Wire,
 };
@@ -96,9 +95,8 @@ async fn work(
         anyhow::Ok(Telemetry::start(pins, events, registry)?)
     })?;
     let (asks, mut asked) = mpsc::channel(16);
-    let admin = serve::listen_admin(&run_dir.admin_socket())?;
     let router = admin::router(asks, readiness.clone(), telemetry.clone(), run_dir);
-    tokio::spawn(axum::serve(admin, router).into_future());
+    tokio::spawn(axum::serve(serve::listen_admin(&run_dir.admin_socket())?, router).into_future());
 
     // To be called once, when everything is known and planned.
     let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Option<Wire>> {
@@ -116,15 +114,9 @@ async fn work(
     }
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
-    let server = following.server(&args);
-    let mut taint = server
-        .clone()
-        .filter(|_| args.remove_taint)
-        .map(|access| Taint::new(access, &node));
-    let mut herald = server.map(|access| Herald::start(access, node.clone()));
+    let mut reports = Reports::start(&following, &args, &node);
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
-    let mut look = Look::default();
-    let upkeep = Upkeep::new(pins.clone());
+    let (mut look, upkeep) = (Look::default(), Upkeep::new(pins.clone()));
     loop {
         if let Some(wire) = &mut wire {
             Wire::follow(wire, engine.assignment());
@@ -170,14 +162,8 @@ async fn work(
                 }
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
-                    programs::look_out(pins, &cgroup, &readiness);
                     upkeep.look(&engine);
-                    if let Some(herald) = &mut herald {
-                        herald.look(&engine);
-                    }
-                    if let Some(taint) = &mut taint {
-                        taint.look(engine.cluster(), &readiness);
-                    }
+                    reports.look(&engine, &readiness);
                 }
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());

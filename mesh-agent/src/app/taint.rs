@@ -39,9 +39,10 @@ impl Taint {
         if on_its_way || cluster.taints().is_empty() || !readiness.pending().is_empty() {
             return;
         }
-        let (path, mut writer, patch) = (self.path.clone(), self.writer.clone(), patch(cluster.taints()));
+        let (path, mut writer) = (self.path.clone(), self.writer.clone());
+        let changes = changes(cluster.taints());
         self.removal = Some(tokio::spawn(async move {
-            match writer.patch::<Value>(&path, Patch::Json, &patch).await {
+            match writer.patch::<Value>(&path, Patch::Json, &changes).await {
                 Ok(_) => tracing::info!(taint = NOT_READY_TAINT, "removed from the node: pods may come"),
                 Err(failure) => {
                     let why = failure.explain("patch", Resource::Nodes.name(), "the agent's credentials");
@@ -54,7 +55,7 @@ impl Taint {
 
 /// Removes the taints at these places, if ours are still there: taints have no key of their own, and others write them,
 /// too. All of it happens, or nothing.
-fn patch(places: &[usize]) -> Value {
+fn changes(places: &[usize]) -> Value {
     let removals = places.iter().rev().flat_map(|place| {
         let path = format!("/spec/taints/{place}");
         [
@@ -74,7 +75,7 @@ mod tests {
         let test =
             |path: &str| json!({ "op": "test", "path": path, "value": "mesh-agent.io/agent-not-ready" });
         assert_eq!(
-            patch(&[0, 2]),
+            changes(&[0, 2]),
             json!([
                 test("/spec/taints/2/key"),
                 { "op": "remove", "path": "/spec/taints/2" },

@@ -102,7 +102,7 @@ pub fn find(pins: &Pins, cgroup: &Cgroup) -> io::Result<Vec<Rival>> {
             }
         }
     }
-    Ok(rivals(names))
+    Ok(rivals(&names))
 }
 
 const fn translates(hook: &Hook) -> bool {
@@ -118,7 +118,7 @@ fn before(order: &[u32], ours: u32) -> &[u32] {
     &order[..place.unwrap_or_default()]
 }
 
-fn rivals(programs: Vec<String>) -> Vec<Rival> {
+fn rivals(programs: &[String]) -> Vec<Rival> {
     let of = |tool| Rival {
         tool,
         programs: programs
@@ -152,7 +152,7 @@ mod tests {
             "calico_connect_",
             "mesh_connect4",
         ];
-        let found = rivals(names.map(str::to_owned).to_vec());
+        let found = rivals(&names.map(str::to_owned));
         let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
@@ -162,6 +162,6 @@ mod tests {
             ]
         );
         assert_eq!(Tool::of("cali_ctlb_v4"), Some(Tool::Calico));
-        assert_eq!(rivals(vec!["cil_from_contai".to_owned(), String::new()]), []);
+        assert_eq!(rivals(&["cil_from_contai".to_owned(), String::new()]), []);
     }
 }

@@ -140,7 +140,7 @@ mod tests {
         cluster
     }
 
-    fn pod(name: &str, label: &str, ip: &str, spec: Value) -> Value {
+    fn pod(name: &str, label: &str, ip: &str, spec: &Value) -> Value {
         json!({
             "metadata": {
                 "namespace": "shop", "name": name, "uid": format!("uid-{name}"),
@@ -172,19 +172,19 @@ mod tests {
         };
         let sidecar = || json!({ "containers": [{ "name": "istio-proxy" }] });
         let cluster = cluster([
-            pod("a", "enabled", "10.0.0.1", here(sidecar())),
+            pod("a", "enabled", "10.0.0.1", &here(sidecar())),
             pod(
                 "b",
                 "enabled",
                 "10.0.0.2",
-                here(json!({ "runtimeClassName": "gvisor" })),
+                &here(json!({ "runtimeClassName": "gvisor" })),
             ),
-            pod("c", "enabled", "10.0.0.3", here(json!({ "hostNetwork": true }))),
-            pod("d", "maybe", "10.0.0.4", here(json!({}))),
-            pod("e", "enabled", "10.0.0.1", here(json!({}))),
-            pod("f", "enabled", "10.0.0.6", sidecar()),
-            pod("g", "maybe", "10.0.0.7", json!({ "nodeName": "there" })),
-            pod("h", "enabled", "10.0.0.8", here(json!({}))),
+            pod("c", "enabled", "10.0.0.3", &here(json!({ "hostNetwork": true }))),
+            pod("d", "maybe", "10.0.0.4", &here(json!({}))),
+            pod("e", "enabled", "10.0.0.1", &here(json!({}))),
+            pod("f", "enabled", "10.0.0.6", &sidecar()),
+            pod("g", "maybe", "10.0.0.7", &json!({ "nodeName": "there" })),
+            pod("h", "enabled", "10.0.0.8", &here(json!({}))),
         ]);
         assert_eq!(
             said(notices(&cluster, [].iter(), [].into_iter())),
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn what_has_no_room_is_told_once_and_of_pods_of_this_node() {
         let cluster = cluster([
-            pod("a", "enabled", "10.0.0.1", json!({ "nodeName": "here" })),
-            pod("b", "enabled", "10.0.0.2", json!({ "nodeName": "there" })),
+            pod("a", "enabled", "10.0.0.1", &json!({ "nodeName": "here" })),
+            pod("b", "enabled", "10.0.0.2", &json!({ "nodeName": "there" })),
         ]);
         let refusal = |object, part| Refusal {
             object,

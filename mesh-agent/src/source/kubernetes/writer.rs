@@ -61,10 +61,10 @@ impl Writer {
     pub async fn patch<T: DeserializeOwned>(
         &mut self,
         path: &str,
-        patch: Patch,
-        body: &impl Serialize,
+        format: Patch,
+        changes: &impl Serialize,
     ) -> Result<T, Failure> {
-        self.send(Method::PATCH, path, patch.media_type(), body).await
+        self.send(Method::PATCH, path, format.media_type(), changes).await
     }
 
     async fn send<T: DeserializeOwned>(
