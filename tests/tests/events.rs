@@ -116,12 +116,17 @@ fn events_are_written_few_at_a_time() -> Result<()> {
     for name in &names {
         about(&cluster, name, event::OTHER_MESH)?;
     }
-    let requests = cluster.server.requests();
-    let times: Vec<_> = requests
-        .iter()
-        .filter(|it| it.verb == "create")
-        .map(|it| it.at)
-        .collect();
+    // A request is noted after it is answered.
+    let times = eventually(SOON, || {
+        let creates = cluster
+            .server
+            .requests()
+            .into_iter()
+            .filter(|it| it.verb == "create");
+        let times: Vec<_> = creates.map(|it| it.at).collect();
+        ensure!(times.len() >= names.len(), "{times:?}");
+        Ok(times)
+    })?;
     assert_eq!(times.len(), names.len());
     for pair in times.windows(2) {
         let between = pair[1].duration_since(pair[0]);
