@@ -59,7 +59,10 @@ fn the_taint_goes_when_the_agent_is_ready_and_as_often_as_it_comes() -> Result<(
     );
     cluster.server.well();
     become_these(&cluster, &["example.com/other"])?;
-    assert!(agent.log().contains("removed from the node"), "{}", agent.log());
+    eventually(SOON, || {
+        ensure!(agent.log().contains("removed from the node"), "{}", agent.log());
+        Ok(())
+    })?;
     // Somebody puts it on again.
     put(&cluster, &[other, ours("NoSchedule")])?;
     become_these(&cluster, &["example.com/other"])
