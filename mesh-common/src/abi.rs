@@ -22,6 +22,9 @@ pub const ABI_VERSION: u32 = 1;
 pub mod map {
     /// Network namespace cookie to [`crate::workload::PodRef`]: the pods of this node that are in the mesh.
     pub const PODS: &str = "PODS";
+    /// Id of a pod's cgroup to [`crate::workload::PodRef`]: the pods that are bound to this node, in the mesh, and not in
+    /// [`PODS`] yet.
+    pub const PENDING_PODS: &str = "PENDING_PODS";
     /// Address to [`crate::tag::Tagged`] workload id: every pod of the cluster.
     pub const WORKLOADS: &str = "WORKLOADS";
     /// [`crate::service::Frontend`] to [`crate::tag::Tagged`] service id.
@@ -130,8 +133,9 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 22] = [
+pub const MAPS: [MapSpec; 23] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
+    MapSpec::agent::<u64, PodRef>(map::PENDING_PODS, MapKind::Hash, size::PENDING_PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
     MapSpec::agent::<Frontend, Tagged>(map::SERVICES, MapKind::Hash, size::SERVICES),
     MapSpec::agent::<u32, ServiceInfo>(map::SERVICE_INFO, MapKind::Array, size::SERVICE_INFO),
@@ -159,6 +163,8 @@ pub const MAPS: [MapSpec; 22] = [
 pub mod size {
     /// Pods of one node (the kubelet's default limit is 110, large nodes go to 500).
     pub const PODS: usize = 4_096;
+    /// Pods of one node that are not known by their network namespace.
+    pub const PENDING_PODS: usize = PODS;
     /// Addresses of pods in the cluster (Kubernetes supports 150,000 pods; dual stack doubles the addresses).
     pub const WORKLOADS: usize = 524_288;
     /// Service frontends: one per address, port and protocol.

@@ -42,6 +42,18 @@ impl Addr {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
     }
 
+    /// Whether what is sent there stays on the sender's own host: loopback (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3), or the
+    /// unspecified address, which Linux takes for it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_loopback(&self) -> bool {
+        if self.is_v4() {
+            self.0[3] == 0 || self.0[3].to_ne_bytes()[0] == 127
+        } else {
+            self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0 && u32::from_be(self.0[3]) <= 1
+        }
+    }
+
     /// The word that goes back into a context's `user_ip4` (network order); meaningful for IPv4 only.
     #[must_use]
     #[inline(always)]
@@ -188,6 +200,24 @@ mod tests {
         let addr = Addr::from(Ipv4Addr::new(10, 1, 2, 3));
         assert_eq!(addr.v4_word().to_ne_bytes(), [10, 1, 2, 3]);
         assert_eq!(Addr::from_v4_word(addr.v4_word()), addr);
+    }
+
+    #[test]
+    fn loopback_is_told_in_every_shape() {
+        let is = |text: &str| Addr::from(text.parse::<IpAddr>().unwrap()).is_loopback();
+        for here in [
+            "127.0.0.1",
+            "127.9.8.7",
+            "0.0.0.0",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(is(here), "{here}");
+        }
+        for away in ["126.0.0.1", "10.0.0.127", "::2", "1::1", "fe80::1", "0.0.0.127"] {
+            assert!(!is(away), "{away}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::pending::Levels;
+
 /// The one value of `CONFIG`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
@@ -21,8 +23,10 @@ pub struct Config {
     pub backends_touched: u32,
     /// Slots from here on were never used.
     pub slots_touched: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Where in the hierarchy the cgroups of `PENDING_PODS` are.
+    pub pending: Levels,
+    /// Cookie of the host's network namespace, whose sockets are no pending pod's.
+    pub host_netns: u64,
 }
 
 impl Config {

@@ -24,11 +24,13 @@ pub enum Counter {
     TrafficFull = 8,
     /// Datagrams whose flow found no room in `UDP_TRAFFIC`; the pod's totals have them.
     UdpTrafficFull = 9,
+    /// Sockets and datagrams refused because their pod is pending and its namespace fails closed.
+    Pending = 10,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// All, in the order of their index, each with its name for users.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
@@ -42,6 +44,7 @@ impl Counter {
         (Self::EventsLost, "events_lost"),
         (Self::TrafficFull, "traffic_full"),
         (Self::UdpTrafficFull, "udp_traffic_full"),
+        (Self::Pending, "pending"),
     ];
 }
 

@@ -116,6 +116,8 @@ pub enum EventKind {
     NoEndpoint = 3,
     /// Refused at once: the tables contradicted each other.
     Inconsistent = 4,
+    /// Refused at once: the pod is not known by its network namespace yet, and its namespace fails closed.
+    Pending = 5,
 }
 
 impl EventKind {
@@ -127,6 +129,7 @@ impl EventKind {
             2 => Some(Self::Closed),
             3 => Some(Self::NoEndpoint),
             4 => Some(Self::Inconsistent),
+            5 => Some(Self::Pending),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
     packet::{PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
+    pending::Levels,
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -31,7 +32,8 @@ hold! {
     Slot: 8, 8;
     Backend: 24, 4;
     Member: 8, 4;
-    Config: 40, 8;
+    Config: 48, 8;
+    Levels: 4, 2;
     AffinityKey: 16, 8;
     Affinity: 16, 8;
     UdpFlowKey: 16, 8;

@@ -19,6 +19,7 @@ pub mod flow;
 mod layout;
 pub mod names;
 pub mod packet;
+pub mod pending;
 pub mod service;
 pub mod sock;
 pub mod tag;

@@ -74,6 +74,17 @@ pub mod istio {
     pub const PROXY: &str = "istio-proxy";
 }
 
+/// Annotation on a Namespace: what may leave a pod that the mesh can't treat as it should, such as one that is bound to
+/// the node and not yet known by its network namespace.
+pub mod fail_mode {
+    /// The key.
+    pub const ANNOTATION: &str = "mesh-agent.io/fail-mode";
+    /// It goes on, as far as possible as the mesh would have it (default).
+    pub const OPEN: &str = "open";
+    /// Nothing.
+    pub const CLOSED: &str = "closed";
+}
+
 /// Annotation on a Service: how a backend is chosen.
 pub mod load_balancing {
     /// The key.
@@ -86,6 +97,10 @@ pub mod load_balancing {
 
 /// Annotation on a Pod, read in `--manifests` mode only: path or name of its network namespace.
 pub const NETNS_ANNOTATION: &str = "mesh-agent.io/netns";
+
+/// Annotation that the kubelet gives to the mirror of a static pod: what it knows the pod by, in the place of a uid
+/// (`pkg/kubelet/types`, `ConfigHashAnnotationKey`).
+pub const CONFIG_HASH_ANNOTATION: &str = "kubernetes.io/config.hash";
 
 /// Well-known label of a Node: its zone (`topology.kubernetes.io/zone`, Kubernetes reference of labels).
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";

@@ -79,6 +79,8 @@ pub mod flag {
     pub const ACCELERATED: u32 = 1 << 3;
     /// A socket of the mesh itself.
     pub const OWN: u32 = 1 << 4;
+    /// Its pod was pending when it asked for this: known by the cgroup of the process.
+    pub const PENDING: u32 = 1 << 5;
 }
 
 /// Key of `UDP_FLOWS`: an unconnected UDP socket and a service it sends to.

@@ -29,10 +29,16 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let Some(protocol) = context::protocol(ctx) else {
         return PROCEED;
     };
-    let Some(pod) = pod::find(context::netns_cookie(ctx)) else {
+    let Some(pod) = pod::of_caller(ctx) else {
         return PROCEED;
     };
     let frontend = Frontend::new(context::addr::<V6>(ctx), context::port(ctx), protocol);
+    if pod.is_held(&frontend.addr) {
+        return refuse::pending(&pod, &frontend);
+    }
+    if pod.pending && protocol == Protocol::Tcp {
+        remember::pending(ctx, &pod);
+    }
     let Some(service) = backend::service(&frontend) else {
         remember::forget(ctx);
         if protocol == Protocol::Udp {

@@ -44,10 +44,13 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     if context::protocol(ctx) != Some(Protocol::Udp) {
         return PROCEED;
     }
-    let Some(pod) = pod::find(context::netns_cookie(ctx)) else {
+    let Some(pod) = pod::of_caller(ctx) else {
         return PROCEED;
     };
     let frontend = Frontend::new(context::addr::<V6>(ctx), context::port(ctx), Protocol::Udp);
+    if pod.is_held(&frontend.addr) {
+        return refuse::pending(&pod, &frontend);
+    }
     let Some(service) = backend::service(&frontend) else {
         // A connected IPv6 socket comes here with the backend that connect() chose for it.
         if !remember::is_connected_to(ctx, frontend.addr, frontend.port) {
@@ -81,7 +84,7 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn receive<const V6: bool>(ctx: &SockAddrContext) {
-    if context::protocol(ctx) != Some(Protocol::Udp) || pod::find(context::netns_cookie(ctx)).is_none() {
+    if context::protocol(ctx) != Some(Protocol::Udp) || pod::of_caller(ctx).is_none() {
         return;
     }
     let from = (context::addr::<V6>(ctx), context::port(ctx));

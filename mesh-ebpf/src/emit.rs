@@ -8,7 +8,7 @@ use mesh_common::{
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
     service::Frontend,
-    sock::SockState,
+    sock::{SockState, flag},
 };
 
 use crate::{count::count, maps::EVENTS, pod::Pod};
@@ -47,6 +47,7 @@ pub fn refused(kind: EventKind, pod: &Pod, asked: &Frontend, service: u32) {
             service,
             pod: pod.workload,
             netns: pod.netns,
+            flags: if pod.pending { flag::PENDING } else { 0 },
             ..SockState::default()
         },
         tcp: TcpFigures::default(),

@@ -20,7 +20,7 @@ use crate::{
     count::count,
     emit, enrol,
     maps::CONFIG,
-    marks, pod,
+    marks, pending, pod,
     segment::{self, figures},
     storage, traffic,
 };
@@ -160,7 +160,10 @@ fn ended(sock: &SockState, tcp: &TcpFigures, received: Moved) {
 fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockState> {
     // SAFETY: the helper takes this program type's context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    let pod = pod::find(netns)?;
+    let pod = match pod::find(netns) {
+        None if ctx.op() == CONNECT => pending::asked(ctx, netns)?,
+        found => found?,
+    };
     // SAFETY: the socket is this context's own.
     let Some(sock) = (unsafe { storage::get_or_create(segment::socket(ctx)) }) else {
         count(Counter::StorageFull);
@@ -185,7 +188,7 @@ fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockSta
     sock.pod = pod.workload;
     sock.netns = netns;
     sock.fin_seq = 0;
-    sock.flags = 0;
+    sock.flags = if pod.pending { flag::PENDING } else { 0 };
     storage::clear(&mut sock.accel);
     if pod.flags & workload::flag::ACCELERATED != 0 {
         sock.flags |= flag::ACCELERATED;

@@ -29,6 +29,7 @@ mod maps;
 mod marks;
 mod packet;
 mod peername;
+mod pending;
 mod pod;
 mod redirect;
 mod refuse;

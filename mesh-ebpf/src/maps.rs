@@ -26,6 +26,9 @@ const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 pub static PODS: HashMap<u64, PodRef, { size::PODS }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]
+pub static PENDING_PODS: HashMap<u64, PodRef, { size::PENDING_PODS }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
 pub static WORKLOADS: HashMap<Addr, Tagged, { size::WORKLOADS }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]

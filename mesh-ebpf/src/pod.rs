@@ -2,16 +2,19 @@
 
 use core::ptr::{addr_of, read_volatile};
 
+use aya_ebpf::programs::SockAddrContext;
 use mesh_common::{
     addr::Addr,
     config,
     tag::{Tagged, hash_addr},
-    workload::hash_cookie,
+    workload::{self, PodRef, hash_cookie},
 };
 
 use crate::{
+    context,
     lookup::{Lookup, checked},
     maps::{CONFIG, PODS, WORKLOADS},
+    pending,
 };
 
 /// The pod that owns the current socket.
@@ -25,29 +28,50 @@ pub struct Pod {
     pub seed: u32,
     /// Bits of [`mesh_common::workload::flag`].
     pub flags: u8,
+    /// Whether it is known by its cgroup, and not by its network namespace.
+    pub pending: bool,
+}
+
+impl Pod {
+    /// Whether what it sends there must not leave it.
+    #[inline(always)]
+    pub fn is_held(&self, to: &Addr) -> bool {
+        self.flags & workload::flag::CLOSED != 0 && !to.is_loopback()
+    }
+}
+
+/// The pod whose process uses its socket just now; `None` for everything that is not in the mesh, after one look-up where no
+/// pod is pending.
+#[inline(always)]
+pub fn of_caller(ctx: &SockAddrContext) -> Option<Pod> {
+    let netns = context::netns_cookie(ctx);
+    find(netns).or_else(|| pending::find(netns))
 }
 
 /// The pod of a network namespace; `None` for everything that is not in the mesh, after one look-up.
 #[inline(always)]
 pub fn find(netns: u64) -> Option<Pod> {
-    checked(|| read(netns)).filter(|_| enabled())
+    let found = checked(|| read(PODS.get_ptr(netns), netns)).filter(|_| enabled());
+    found.map(|pod| Pod { netns, ..pod })
 }
 
+/// What an entry of `PODS` or `PENDING_PODS` says, if it is still that key's.
 #[inline(always)]
-fn read(netns: u64) -> Lookup<Pod> {
-    let Some(pod) = PODS.get_ptr(netns) else {
+pub fn read(pod: Option<*const PodRef>, key: u64) -> Lookup<Pod> {
+    let Some(pod) = pod else {
         return Lookup::Absent;
     };
     // SAFETY: `pod` points into the map's value for as long as the program runs.
     let workload: Tagged = unsafe { read_volatile(addr_of!((*pod).workload)) };
     // SAFETY: as above.
     let seed = unsafe { read_volatile(addr_of!((*pod).seed)) };
-    if workload.belongs_to(hash_cookie(netns)) {
+    if workload.belongs_to(hash_cookie(key)) {
         Lookup::Found(Pod {
-            netns,
+            netns: 0,
             workload: workload.id(),
             seed,
             flags: workload.flags(),
+            pending: false,
         })
     } else {
         Lookup::Recycled

@@ -26,6 +26,17 @@ pub fn inconsistent(asked: &Asked<'_>) -> i32 {
     refuse(asked, Counter::Inconsistent, EventKind::Inconsistent)
 }
 
+/// The pod is not known by its network namespace yet, and its namespace fails closed.
+#[inline(always)]
+pub fn pending(pod: &Pod, frontend: &Frontend) -> i32 {
+    let asked = Asked {
+        pod,
+        frontend,
+        service: 0,
+    };
+    refuse(&asked, Counter::Pending, EventKind::Pending)
+}
+
 #[inline(always)]
 fn refuse(asked: &Asked<'_>, counter: Counter, event: EventKind) -> i32 {
     count(counter);

@@ -8,13 +8,14 @@ use mesh_common::{
     counter::Counter,
     packet::UdpServiceKey,
     service::Frontend,
-    sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
+    sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey, flag},
 };
 
 use crate::{
     backend::Chosen,
     count::count,
     maps::{SOCK_STATE, UDP_FLOWS, UDP_PEERS, UDP_SERVICES},
+    pod::Pod,
     refuse::Asked,
 };
 
@@ -33,6 +34,20 @@ pub fn connection(ctx: &SockAddrContext, asked: &Frontend, service: u32, chosen:
     (state.remote_addr, state.remote_port) = (chosen.backend.addr, chosen.backend.port);
     (state.service, state.backend) = (service, chosen.id);
     state.peer = chosen.backend.workload;
+}
+
+/// Keeps whose a TCP socket is that a pending pod connects.
+#[inline(always)]
+pub fn pending(ctx: &SockAddrContext, pod: &Pod) {
+    // SAFETY: the context's socket is valid while the hook runs.
+    let state = unsafe { SOCK_STATE.get_or_insert_ptr_mut(ctx, None) };
+    if state.is_null() {
+        count(Counter::StorageFull);
+        return;
+    }
+    // SAFETY: the storage is this socket's own, and connect() holds the socket's lock.
+    let state = unsafe { &mut *state };
+    (state.pod, state.netns, state.flags) = (pod.workload, pod.netns, flag::PENDING);
 }
 
 /// Clears what a socket had asked for, when it is connected again to something that is no service.

@@ -80,8 +80,8 @@ pub struct Peer {
     /// Address and port; the port may be 0 where none was chosen yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// How the name was learned: `cookie` (the kernel vouches for the socket's namespace), `interface` (it
-    /// vouches for where the packets passed) or `address`.
+    /// How the name was learned: `cookie` (the kernel vouches for the socket's namespace), `cgroup` (it vouches for that
+    /// of the process, whose pod was pending), `interface` (it vouches for where the packets passed) or `address`.
     pub attested_by: String,
 }
 
@@ -108,8 +108,11 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         EventKind::Closed => ("closed", End::of(&event.tcp).name()),
         EventKind::NoEndpoint => ("refused", "no_endpoint"),
         EventKind::Inconsistent => ("refused", "inconsistent"),
+        EventKind::Pending => ("refused", "pending"),
     };
-    let ours = peer(names, sock.pod, sock.local_addr, sock.local_port, "cookie");
+    let pending = sock.flags & flag::PENDING != 0;
+    let by = if pending { "cgroup" } else { "cookie" };
+    let ours = peer(names, sock.pod, sock.local_addr, sock.local_port, by);
     let theirs = peer(names, sock.peer, sock.remote_addr, sock.remote_port, "address");
     let accepted = sock.flags & flag::PASSIVE != 0;
     let (source, destination) = if accepted { (theirs, ours) } else { (ours, theirs) };

@@ -216,6 +216,7 @@ impl Metrics {
                 KernelCounter::NoEndpoint => verdict("refused", "no_endpoint"),
                 KernelCounter::DatagramNoEndpoint => verdict("refused", "datagram_no_endpoint"),
                 KernelCounter::Inconsistent => verdict("refused", "inconsistent"),
+                KernelCounter::Pending => verdict("refused", "pending"),
                 KernelCounter::EventsLost => drop(self.events_lost.inc_by(rise)),
                 KernelCounter::StorageFull => loss("storage_full"),
                 KernelCounter::TrafficFull => loss("traffic_full"),
