@@ -61,6 +61,8 @@ pub struct LocalPod<'a> {
     pub addresses: Vec<Addr>,
     /// Path or name of its network namespace, where a manifest gives it.
     pub netns: Option<&'a str>,
+    /// What the kubelet names its cgroup by, where that is certain.
+    pub kubelet_id: Option<&'a str>,
 }
 
 impl Cluster {
@@ -98,7 +100,7 @@ impl Cluster {
     }
 
     /// What the kernel should know of a pod; `None` where there is no such pod, it has ended, or it has no
-    /// network of its own. Its namespace is for the caller to find.
+    /// network of its own. Its namespace and cgroup are for the caller to find.
     #[must_use]
     pub fn workload(&self, key: &PodKey) -> Option<Workload> {
         let pod = self.pods.get(&key.object).filter(|pod| pod.key == *key)?;
@@ -107,7 +109,9 @@ impl Cluster {
             local: self.is_local(pod),
             enrolled: self.is_enrolled(pod),
             accelerated: self.is_accelerated(pod),
+            fails_closed: self.namespace_of(pod).is_some_and(Namespace::fails_closed),
             netns: None,
+            cgroup: None,
         })
     }
 
@@ -184,7 +188,19 @@ impl Cluster {
             key: &pod.key,
             addresses: self.pods.own_addresses(pod),
             netns: pod.netns.as_deref().filter(|_| self.by_hand),
+            kubelet_id: self.kubelet_id(pod),
         }
+    }
+
+    /// Uid, or hash of the configuration of a static pod. Anybody may write that hash into an annotation: it counts where
+    /// it can't be a uid (which have dashes) and no other pod of this node says the same.
+    fn kubelet_id<'a>(&'a self, pod: &'a Pod) -> Option<&'a str> {
+        let Some(hash) = &pod.config_hash else {
+            return pod.has_uid.then_some(&pod.key.uid);
+        };
+        let is_hash = !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let claims = |other: &&Pod| other.config_hash == pod.config_hash && self.is_local(other);
+        (is_hash && self.pods.all().filter(claims).count() == 1).then_some(hash)
     }
 
     fn is_local(&self, pod: &Pod) -> bool {

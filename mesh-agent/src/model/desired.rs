@@ -129,6 +129,10 @@ pub struct Workload {
     pub enrolled: bool,
     /// Whether its own sockets may be accelerated.
     pub accelerated: bool,
+    /// Whether nothing may leave it as long as it is pending.
+    pub fails_closed: bool,
     /// Cookies of its network namespace where that is known; only of local, enrolled pods.
     pub netns: Option<u64>,
+    /// Id of its cgroup where that is known; it is pending as long as its network namespace is not.
+    pub cgroup: Option<u64>,
 }

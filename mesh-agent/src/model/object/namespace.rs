@@ -1,6 +1,7 @@
-//! Namespaces: whether their pods are in the mesh.
+//! Namespaces: whether their pods are in the mesh, and how.
 
 use k8s_openapi::api::core::v1 as api;
+use mesh_common::names::fail_mode;
 
 use super::invalid::At;
 use super::{Invalid, ObjectRef, Setting, field, setting};
@@ -16,6 +17,8 @@ pub struct Namespace {
     pub ambient: Option<bool>,
     /// Whether its pods' sockets may be accelerated, unless they say otherwise themselves.
     pub acceleration: Setting<bool>,
+    /// Whether its pods fail closed, as it says; [`Self::fails_closed`] is what counts.
+    pub fail_mode: Setting<bool>,
 }
 
 impl Namespace {
@@ -25,8 +28,25 @@ impl Namespace {
         ObjectRef::Namespace(self.name.clone())
     }
 
+    /// Whether its pods fail closed. Who writes a value nobody knows wants something other than the default.
+    #[must_use]
+    pub const fn fails_closed(&self) -> bool {
+        match self.fail_mode {
+            Setting::Unset => false,
+            Setting::Set(closed) => closed,
+            Setting::Unknown(_) => true,
+        }
+    }
+
     pub(super) fn doubtful(&self) -> Vec<Invalid> {
-        setting::doubts(&self.dataplane, &self.acceleration, &self.reference())
+        let object = self.reference();
+        let mut doubts = setting::doubts(&self.dataplane, &self.acceleration, &object);
+        let allowed = "open, closed; it counts as closed";
+        let fail_mode = self
+            .fail_mode
+            .doubt(&object, "annotations", fail_mode::ANNOTATION, allowed);
+        doubts.extend(fail_mode);
+        doubts
     }
 }
 
@@ -41,6 +61,7 @@ impl TryFrom<api::Namespace> for Namespace {
             dataplane: setting::dataplane(&labels),
             ambient: setting::ambient(&labels),
             acceleration: setting::acceleration(metadata.annotations.as_ref()),
+            fail_mode: setting::fails_closed(metadata.annotations.as_ref()),
         };
         field::check_name(&namespace.name)
             .at(|| "metadata.name")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as api;
 use mesh_common::addr::{Addr, Protocol};
-use mesh_common::names::NETNS_ANNOTATION;
+use mesh_common::names::{CONFIG_HASH_ANNOTATION, NETNS_ANNOTATION};
 
 use super::invalid::{At, Misfit};
 use super::owner::WorkloadName;
@@ -46,6 +46,8 @@ pub struct Pod {
     pub ports: Vec<NamedPort>,
     /// Path or name of its network namespace, from a manifest.
     pub netns: Option<String>,
+    /// What the kubelet knows a static pod by, whose uid is that of its mirror.
+    pub config_hash: Option<Box<str>>,
     /// What made it.
     pub workload: WorkloadName,
     /// When it was created, in seconds since 1970.
@@ -134,6 +136,7 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
         .at(|| "status.phase")?;
     let labels = metadata.labels.take().unwrap_or_default();
     let workload = WorkloadName::of(&metadata, &labels);
+    let mut annotations = metadata.annotations.take().unwrap_or_default();
     let uid = metadata.uid.filter(|uid| !uid.is_empty());
     Ok(Pod {
         has_uid: uid.is_some(),
@@ -143,8 +146,8 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
         },
         dataplane: setting::dataplane(&labels),
         ambient: setting::ambient(&labels),
-        unenrolled: Unenrolled::of(&spec, metadata.annotations.as_ref()),
-        acceleration: setting::acceleration(metadata.annotations.as_ref()),
+        unenrolled: Unenrolled::of(&spec, Some(&annotations)),
+        acceleration: setting::acceleration(Some(&annotations)),
         labels: labels.into(),
         workload,
         host_network: spec.host_network.unwrap_or_default(),
@@ -156,9 +159,8 @@ fn convert(pod: api::Pod) -> Result<Pod, Misfit> {
         ready: ready(&status, phase),
         addresses,
         ports: named_ports(&spec)?,
-        netns: metadata
-            .annotations
-            .and_then(|mut annotations| annotations.remove(NETNS_ANNOTATION)),
+        netns: annotations.remove(NETNS_ANNOTATION),
+        config_hash: annotations.remove(CONFIG_HASH_ANNOTATION).map(Into::into),
         node: spec.node_name.filter(|node| !node.is_empty()).map(Arc::from),
         created: metadata.creation_timestamp.map(|time| time.0.as_second()),
     })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_common::names::{acceleration, dataplane, istio, load_balancing};
+use mesh_common::names::{acceleration, dataplane, fail_mode, istio, load_balancing};
 use mesh_common::service::Algorithm;
 
 use super::{Fault, Invalid, ObjectRef};
@@ -75,6 +75,17 @@ pub(super) fn acceleration(annotations: Option<&BTreeMap<String, String>>) -> Se
         None => Setting::Unset,
         Some(acceleration::SOCKET) => Setting::Set(true),
         Some(acceleration::OFF) => Setting::Set(false),
+        Some(other) => Setting::Unknown(other.to_owned()),
+    }
+}
+
+/// Whether the annotations of a Namespace want its pods to fail closed.
+pub(super) fn fails_closed(annotations: Option<&BTreeMap<String, String>>) -> Setting<bool> {
+    let value = annotations.and_then(|annotations| annotations.get(fail_mode::ANNOTATION));
+    match value.map(String::as_str) {
+        None => Setting::Unset,
+        Some(fail_mode::CLOSED) => Setting::Set(true),
+        Some(fail_mode::OPEN) => Setting::Set(false),
         Some(other) => Setting::Unknown(other.to_owned()),
     }
 }

@@ -30,6 +30,56 @@ fn the_pod_decides_over_its_namespace() {
 }
 
 #[test]
+fn the_fail_mode_is_the_namespaces_and_what_nobody_knows_is_closed() {
+    for (value, expected) in [
+        (json!({}), false),
+        (json!({ "mesh-agent.io/fail-mode": "open" }), false),
+        (json!({ "mesh-agent.io/fail-mode": "closed" }), true),
+        (json!({ "mesh-agent.io/fail-mode": "Open" }), true),
+    ] {
+        let annotated = object(json!({ "kind": "Namespace", "metadata": {
+            "name": "shop", "labels": { "mesh-agent.io/dataplane": "enabled" }, "annotations": value } }));
+        // A pod has no say in it.
+        let open = json!({ "metadata": { "annotations": { "mesh-agent.io/fail-mode": "open" } } });
+        let mut cluster = cluster([pod("a", "10.0.0.1", open), namespace("shop", "enabled")]);
+        let dirty = upsert(&mut cluster, [annotated]);
+        assert_eq!(workload(&cluster, "a").unwrap().fails_closed, expected, "{value}");
+        assert_eq!(dirty.pods.len(), usize::from(expected), "{value}");
+        let problems: Vec<_> = cluster.problems().map(|it| it.to_string()).collect();
+        let odd = value["mesh-agent.io/fail-mode"] == "Open";
+        assert_eq!(problems.len(), usize::from(odd), "{problems:?}");
+        assert!(
+            problems.iter().all(|it| it.contains("counts as closed")),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+fn static_pods_are_known_to_the_kubelet_by_a_hash_that_nobody_else_claims() {
+    let of = |hash: &str| json!({ "metadata": { "annotations": { "kubernetes.io/config.hash": hash } } });
+    let id = |cluster: &Cluster, name| {
+        let pod = cluster.local_enrolled().find(|pod| *pod.key == key(name));
+        pod.and_then(|pod| pod.kubelet_id.map(ToOwned::to_owned))
+    };
+    let mut cluster = cluster([
+        namespace("shop", "enabled"),
+        pod("a", "10.0.0.1", of("9f1c3ae6")),
+        pod("b", "10.0.0.2", of("2a8e1f5c-7d1b-4c6e-9b0a-3f2d4e5a6b7c")),
+        pod("c", "10.0.0.3", json!({})),
+    ]);
+    assert_eq!(id(&cluster, "a").as_deref(), Some("9f1c3ae6"));
+    assert_eq!(id(&cluster, "b"), None, "that is somebody's uid");
+    assert_eq!(id(&cluster, "c").as_deref(), Some(&*key("c").uid));
+    let _ = upsert(&mut cluster, [pod("d", "10.0.0.4", of("9f1c3ae6"))]);
+    assert_eq!(id(&cluster, "a"), None, "two pods say so");
+    let elsewhere = json!({ "spec": { "nodeName": "there" }, "metadata": { "annotations": {
+        "kubernetes.io/config.hash": "9f1c3ae6" } } });
+    let _ = upsert(&mut cluster, [pod("d", "10.0.0.4", elsewhere)]);
+    assert_eq!(id(&cluster, "a").as_deref(), Some("9f1c3ae6"));
+}
+
+#[test]
 fn a_label_on_the_namespace_touches_its_pods() {
     let mut cluster = cluster([
         pod("a", "10.0.0.1", json!({})),
@@ -162,6 +212,7 @@ fn local_enrolled_pods_are_listed_with_what_finds_their_namespace() {
             key: &key("a"),
             addresses: vec![addr("10.0.0.1")],
             netns,
+            kubelet_id: Some(&key("a").uid),
         };
         assert_eq!(local, [expected]);
         assert_eq!(cluster.local_enrolled_pod(&key("a")).as_ref(), local.first());
