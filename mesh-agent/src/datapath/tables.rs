@@ -30,6 +30,7 @@ pub struct TableError {
 /// The tables the agent writes, and those it reads.
 pub struct Tables {
     pods: Hash<u64, PodRef>,
+    pending: Hash<u64, PodRef>,
     workloads: Hash<Addr, Tagged>,
     services: Hash<Frontend, Tagged>,
     service_info: Slots<ServiceInfo>,
@@ -47,6 +48,7 @@ impl Tables {
     pub fn open(pins: &Pins) -> Result<Self, TableError> {
         Ok(Self {
             pods: Hash::open(pins, map::PODS)?,
+            pending: Hash::open(pins, map::PENDING_PODS)?,
             workloads: Hash::open(pins, map::WORKLOADS)?,
             services: Hash::open(pins, map::SERVICES)?,
             service_info: Slots::open(pins, map::SERVICE_INFO)?,
@@ -76,6 +78,8 @@ impl Tables {
             Op::RemoveWorkload(addr) => self.workloads.remove(*addr),
             Op::SetPod { netns, pod } => self.pods.set(*netns, *pod),
             Op::RemovePod(netns) => self.pods.remove(*netns),
+            Op::SetPending { cgroup, pod } => self.pending.set(*cgroup, *pod),
+            Op::RemovePending(cgroup) => self.pending.remove(*cgroup),
         }
     }
 
@@ -124,6 +128,7 @@ impl Tables {
                 .collect(),
             workloads: self.workloads.entries()?,
             pods: self.pods.entries()?,
+            pending: self.pending.entries()?,
             touched: self.touched()?,
         })
     }

@@ -61,6 +61,15 @@ pub enum Op {
     },
     /// Removes `PODS[netns]`.
     RemovePod(u64),
+    /// `PENDING_PODS[cgroup] = pod`.
+    SetPending {
+        /// Id of the pod's cgroup.
+        cgroup: u64,
+        /// The value.
+        pod: PodRef,
+    },
+    /// Removes `PENDING_PODS[cgroup]`.
+    RemovePending(u64),
 }
 
 /// How much of the arrays was ever used: from these numbers on, no program can hold anything.
@@ -118,6 +127,8 @@ pub struct Observed {
     pub workloads: Vec<(Addr, Tagged)>,
     /// `PODS`.
     pub pods: Vec<(u64, PodRef)>,
+    /// `PENDING_PODS`.
+    pub pending: Vec<(u64, PodRef)>,
     /// How much was ever used, where that is known.
     pub touched: Option<Touched>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mesh_common::service::Backend;
 use mesh_common::tag::hash_addr;
-use mesh_common::workload::hash_cookie;
+use mesh_common::workload::{PodRef, hash_cookie};
 
 use super::capacity::Capacity;
 use super::claims::Claims;
@@ -146,7 +146,7 @@ fn used_backends(observed: &Observed, found: &Found) -> Used<Backend> {
     used
 }
 
-/// How often backends, addresses and network namespaces refer to each workload id, and what that says of it.
+/// How often backends, addresses, network namespaces and cgroups refer to each workload id, and what that says of it.
 fn used_pods(observed: &Observed, backends: &Used<Backend>) -> (Used<PodKey>, Hints) {
     let mut hints = Hints::default();
     let mut used = Used::new();
@@ -170,6 +170,12 @@ fn used_pods(observed: &Observed, backends: &Used<Backend>) -> (Used<PodKey>, Hi
             hints.netns.insert(cookie, pod.workload.id());
         }
     }
+    for &(cgroup, pod) in &observed.pending {
+        if pod.workload.id() != 0 && pod.workload.belongs_to(hash_cookie(cgroup)) {
+            refer(pod.workload.id());
+            hints.pending.insert(cgroup, pod.workload.id());
+        }
+    }
     (used, hints)
 }
 
@@ -178,13 +184,14 @@ fn adopt_workloads(observed: &Observed) -> Workloads {
         let sound = value.belongs_to(hash_addr(&addr));
         (addr, value, if sound { value.id() } else { 0 })
     });
-    let netns = observed.pods.iter().map(|&(cookie, pod)| {
-        let sound = pod.workload.belongs_to(hash_cookie(cookie));
-        (cookie, pod, if sound { pod.workload.id() } else { 0 })
-    });
+    let with_id = |&(key, pod): &(u64, PodRef)| {
+        let sound = pod.workload.belongs_to(hash_cookie(key));
+        (key, pod, if sound { pod.workload.id() } else { 0 })
+    };
     Workloads {
         pods: HashMap::new(),
         addresses: Claims::adopt(addresses),
-        netns: Claims::adopt(netns),
+        netns: Claims::adopt(observed.pods.iter().map(with_id)),
+        pending: Claims::adopt(observed.pending.iter().map(with_id)),
     }
 }

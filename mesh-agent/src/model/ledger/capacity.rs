@@ -21,6 +21,8 @@ pub struct Capacity {
     pub workloads: u32,
     /// `PODS`: network namespaces of this node.
     pub pods: u32,
+    /// `PENDING_PODS`: cgroups of this node.
+    pub pending_pods: u32,
 }
 
 impl Capacity {
@@ -35,6 +37,7 @@ impl Capacity {
             Table::Members => self.members,
             Table::Workloads => self.workloads,
             Table::Pods => self.pods,
+            Table::PendingPods => self.pending_pods,
         }
     }
 }
@@ -49,6 +52,7 @@ impl Default for Capacity {
             members: entries(size::MEMBERS),
             workloads: entries(size::WORKLOADS),
             pods: entries(size::PODS),
+            pending_pods: entries(size::PENDING_PODS),
         }
     }
 }
@@ -75,11 +79,13 @@ pub enum Table {
     Workloads,
     /// `PODS`.
     Pods,
+    /// `PENDING_PODS`.
+    PendingPods,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Services,
         Self::ServiceInfo,
         Self::LbTable,
@@ -87,6 +93,7 @@ impl Table {
         Self::Members,
         Self::Workloads,
         Self::Pods,
+        Self::PendingPods,
     ];
 
     /// The name of the map.
@@ -100,6 +107,7 @@ impl Table {
             Self::Members => map::MEMBERS,
             Self::Workloads => map::WORKLOADS,
             Self::Pods => map::PODS,
+            Self::PendingPods => map::PENDING_PODS,
         }
     }
 
@@ -113,6 +121,7 @@ impl Table {
             Self::Members => ("member", "members"),
             Self::Workloads => ("address", "addresses"),
             Self::Pods => ("pod", "pods"),
+            Self::PendingPods => ("pending pod", "pending pods"),
         }
     }
 

@@ -84,6 +84,12 @@ pub fn diff(expected: &Observed, observed: &Observed) -> Vec<Drift> {
             u64::to_string,
             pod_text,
         ),
+        compare(
+            map::PENDING_PODS,
+            [expected, observed].map(|side| side.pending.clone()),
+            u64::to_string,
+            pod_text,
+        ),
     ]
     .concat()
 }

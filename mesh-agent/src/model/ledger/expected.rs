@@ -50,6 +50,7 @@ impl Ledger {
                 .collect(),
             workloads: self.workloads.addresses.entries(),
             pods: self.workloads.netns.entries(),
+            pending: self.workloads.pending.entries(),
             touched: None,
         }
     }

@@ -52,7 +52,9 @@ impl Ledger {
             Table::LbTable => slots,
             Table::ServiceInfo => count(self.services.by_id.len()),
             Table::Backends => count(self.endpoints.ids.in_use().count()),
-            Table::Services | Table::Members | Table::Workloads | Table::Pods => hash(table),
+            Table::Services | Table::Members | Table::Workloads | Table::Pods | Table::PendingPods => {
+                hash(table)
+            }
         };
         Table::ALL
             .into_iter()

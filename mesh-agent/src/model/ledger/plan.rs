@@ -26,19 +26,22 @@ impl Plan {
     }
 }
 
-/// Whatever is pointed at is written before what points at it, and removed after it.
+/// Whatever is pointed at is written before what points at it, and removed after it. A pod that is to be known in another
+/// way is known in both for a moment, rather than in none.
 const fn rank(op: &Op) -> u8 {
     match op {
-        Op::RemovePod(_) => 0,
-        Op::SetWorkload { .. } => 1,
-        Op::SetPod { .. } => 2,
-        Op::RemoveWorkload(_) => 3,
-        Op::SetBackend { .. } => 4,
-        Op::AddMember(_) => 5,
-        Op::SetSlots { .. } => 6,
-        Op::SetServiceInfo { .. } => 7,
-        Op::SetFrontend { .. } => 8,
-        Op::RemoveFrontend(_) => 9,
-        Op::RemoveMember(_) => 10,
+        Op::SetPending { .. } => 0,
+        Op::RemovePod(_) => 1,
+        Op::SetWorkload { .. } => 2,
+        Op::SetPod { .. } => 3,
+        Op::RemovePending(_) => 4,
+        Op::RemoveWorkload(_) => 5,
+        Op::SetBackend { .. } => 6,
+        Op::AddMember(_) => 7,
+        Op::SetSlots { .. } => 8,
+        Op::SetServiceInfo { .. } => 9,
+        Op::SetFrontend { .. } => 10,
+        Op::RemoveFrontend(_) => 11,
+        Op::RemoveMember(_) => 12,
     }
 }

@@ -8,6 +8,7 @@ use mesh_common::addr::{Addr, Port};
 
 use super::ids::NoId;
 use super::intern::Interned;
+use super::workloads::Wanted;
 use crate::model::desired::{Endpoint, PodKey};
 
 /// The workload ids. The kernel does not know the names of pods: after adoption an id gets its name from the
@@ -24,6 +25,7 @@ pub(super) struct Hints {
     pub(super) addresses: HashMap<Addr, u32>,
     pub(super) endpoints: HashMap<(Addr, Port), Vec<u32>>,
     pub(super) netns: HashMap<u64, u32>,
+    pub(super) pending: HashMap<u64, u32>,
 }
 
 impl Pods {
@@ -60,21 +62,22 @@ impl Pods {
         }
     }
 
-    /// Refers to a pod of which these addresses and this network namespace are known.
+    /// Refers to a pod that is to have this in the tables.
     pub(super) fn take_for_workload(
         &mut self,
         pod: &PodKey,
-        addresses: &[Addr],
-        netns: Option<u64>,
+        wanted: &Wanted,
         now: Duration,
     ) -> Result<u32, NoId> {
         if let Some(taken) = self.ids.take_known(pod) {
             return Ok(taken.id);
         }
         // A cookie is never used twice, an address is: the cookie knows best.
-        let by_netns = netns.and_then(|cookie| self.hints.netns.get(&cookie));
-        let by_address = addresses.iter().filter_map(|addr| self.hints.addresses.get(addr));
-        let candidates = by_netns.into_iter().chain(by_address).copied();
+        let by_netns = wanted.netns.and_then(|cookie| self.hints.netns.get(&cookie));
+        let by_cgroup = wanted.pending.and_then(|cgroup| self.hints.pending.get(&cgroup));
+        let by_address = wanted.addresses.iter();
+        let by_address = by_address.filter_map(|addr| self.hints.addresses.get(addr));
+        let candidates = by_netns.into_iter().chain(by_cgroup).chain(by_address).copied();
         match first_nameless(&mut self.ids, candidates, pod) {
             Some(id) => Ok(id),
             None => self.take_new(pod, now),

@@ -52,6 +52,8 @@ pub enum Part {
     Addresses,
     /// A pod's network namespace, by its cookie: what makes its sockets part of the mesh.
     Netns(u64),
+    /// A pending pod's cgroup, by its id.
+    Cgroup(u64),
 }
 
 impl fmt::Display for Part {
@@ -64,6 +66,7 @@ impl fmt::Display for Part {
             }
             Self::Addresses => f.write_str("addresses"),
             Self::Netns(cookie) => write!(f, "network namespace {cookie}"),
+            Self::Cgroup(id) => write!(f, "cgroup {id}"),
         }
     }
 }

@@ -39,6 +39,7 @@ impl Ledger {
             Table::Members => self.services.members,
             Table::Workloads => self.workloads.addresses.len(),
             Table::Pods => self.workloads.netns.len(),
+            Table::PendingPods => self.workloads.pending.len(),
             // Arrays are given out by id and region.
             Table::ServiceInfo | Table::LbTable | Table::Backends => 0,
         };
@@ -76,7 +77,7 @@ impl Ledger {
                 Table::LbTable => self.regions.fits(*needed, now),
                 // Fewer may do by now: another service may have brought some of the endpoints.
                 Table::Backends => self.endpoints.ids.free(now) > 0,
-                Table::Services | Table::Members | Table::Workloads | Table::Pods => {
+                Table::Services | Table::Members | Table::Workloads | Table::Pods | Table::PendingPods => {
                     self.room(*table) >= *needed
                 }
             },

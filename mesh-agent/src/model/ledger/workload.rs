@@ -32,12 +32,17 @@ impl Ledger {
             self.claim(&wanted, id, &mut draft, now);
         }
         self.let_go_of_addresses(&former, &wanted, &mut draft);
+        self.let_go_of_pending(&former, &wanted, &mut draft);
         if former.id != 0 {
             self.endpoints.pods.release(former.id, now);
         }
         if id != 0 {
-            let Wanted { addresses, netns, .. } = wanted;
-            let held = Held { id, addresses, netns };
+            let held = Held {
+                id,
+                addresses: wanted.addresses,
+                netns: wanted.netns,
+                pending: wanted.pending,
+            };
             self.workloads.pods.insert(pod.clone(), held);
         }
         remember(&mut self.refused.pods, pod, &draft.refusals);
@@ -47,13 +52,16 @@ impl Ledger {
     /// Removes the entries of pods that nobody has claimed.
     pub(super) fn retire_workloads(&mut self, now: Duration) -> Vec<Op> {
         let netns = self.workloads.netns.retire();
+        let pending = self.workloads.pending.retire();
         let addresses = self.workloads.addresses.retire();
-        for &id in netns.values().chain(addresses.values()) {
+        let ids = netns.values().chain(pending.values()).chain(addresses.values());
+        for &id in ids {
             self.endpoints.pods.release(id, now);
         }
         self.endpoints.pods.forget_hints();
         let pods = netns.into_keys().map(Op::RemovePod);
-        pods.chain(addresses.into_keys().map(Op::RemoveWorkload))
+        pods.chain(pending.into_keys().map(Op::RemovePending))
+            .chain(addresses.into_keys().map(Op::RemoveWorkload))
             .collect()
     }
 
@@ -84,6 +92,14 @@ impl Ledger {
             draft.refuse(Part::Netns(cookie), reason, false);
             wanted.netns = None;
         }
+        if let Some(cgroup) = wanted.pending
+            && !self.workloads.pending.contains(&cgroup)
+            && self.room(Table::PendingPods) == 0
+        {
+            let reason = self.full(Table::PendingPods, 1, 0, 0);
+            draft.refuse(Part::Cgroup(cgroup), reason, false);
+            wanted.pending = None;
+        }
     }
 
     /// The workload id of a pod that has anything to write, with a reference to it; else 0.
@@ -95,11 +111,11 @@ impl Ledger {
         draft: &mut Draft,
         now: Duration,
     ) -> u32 {
-        if wanted.addresses.is_empty() && wanted.netns.is_none() {
+        if wanted.addresses.is_empty() && wanted.netns.is_none() && wanted.pending.is_none() {
             return 0;
         }
         let pods = &mut self.endpoints.pods;
-        let taken = pods.take_for_workload(pod, &wanted.addresses, wanted.netns, now);
+        let taken = pods.take_for_workload(pod, wanted, now);
         taken.unwrap_or_else(|NoId| {
             draft.refuse(Part::Addresses, Reason::NoWorkloadId, former.id != 0);
             0
@@ -123,6 +139,13 @@ impl Ledger {
             draft.ops.extend(write);
             self.endpoints.pods.release(claimed.displaced.unwrap_or(0), now);
         }
+        if let Some(cgroup) = wanted.pending {
+            let entry = wanted.pending_entry(cgroup, id);
+            let claimed = self.workloads.pending.claim(cgroup, id, entry);
+            let write = claimed.write.map(|pod| Op::SetPending { cgroup, pod });
+            draft.ops.extend(write);
+            self.endpoints.pods.release(claimed.displaced.unwrap_or(0), now);
+        }
     }
 
     fn let_go_of_netns(&mut self, former: &Held, wanted: &Wanted, draft: &mut Draft) {
@@ -136,6 +159,18 @@ impl Ledger {
                 LetGo::HandBack(pod) => Some(Op::SetPod { netns, pod }),
                 LetGo::Remove => Some(Op::RemovePod(netns)),
             });
+    }
+
+    fn let_go_of_pending(&mut self, former: &Held, wanted: &Wanted, draft: &mut Draft) {
+        let Some(cgroup) = former.pending.filter(|_| former.pending != wanted.pending) else {
+            return;
+        };
+        let op = match self.workloads.pending.let_go(cgroup, former.id) {
+            LetGo::Nothing => None,
+            LetGo::HandBack(pod) => Some(Op::SetPending { cgroup, pod }),
+            LetGo::Remove => Some(Op::RemovePending(cgroup)),
+        };
+        draft.ops.extend(op);
     }
 
     fn let_go_of_addresses(&mut self, former: &Held, wanted: &Wanted, draft: &mut Draft) {

@@ -1,4 +1,5 @@
-//! The pods the kernel knows: all of the cluster by address, those of this node by network namespace.
+//! The pods the kernel knows: all of the cluster by address, those of this node by network namespace, or by cgroup as long
+//! as that is not known.
 
 use std::collections::HashMap;
 
@@ -15,6 +16,7 @@ pub(super) struct Workloads {
     pub(super) pods: HashMap<PodKey, Held>,
     pub(super) addresses: Claims<Addr, Tagged>,
     pub(super) netns: Claims<u64, PodRef>,
+    pub(super) pending: Claims<u64, PodRef>,
 }
 
 /// What a pod has in the tables.
@@ -24,6 +26,7 @@ pub(super) struct Held {
     pub(super) id: u32,
     pub(super) addresses: Vec<Addr>,
     pub(super) netns: Option<u64>,
+    pub(super) pending: Option<u64>,
 }
 
 /// What a pod should have in the tables.
@@ -31,8 +34,10 @@ pub(super) struct Held {
 pub(super) struct Wanted {
     pub(super) addresses: Vec<Addr>,
     pub(super) netns: Option<u64>,
+    /// Its cgroup, where it is pending.
+    pub(super) pending: Option<u64>,
     flags: u8,
-    seed: u32,
+    seed: Option<u32>,
 }
 
 impl Wanted {
@@ -50,24 +55,38 @@ impl Wanted {
         } else {
             0
         };
+        let closed = if workload.fails_closed { flag::CLOSED } else { 0 };
+        let ours = workload.local && workload.enrolled;
         Self {
-            seed: addresses.first().map_or(0, seed),
+            seed: addresses.first().map(seed),
             addresses,
-            netns: workload.netns.filter(|_| workload.local && workload.enrolled),
-            flags: local | enrolled | accelerated,
+            netns: workload.netns.filter(|_| ours),
+            pending: workload.cgroup.filter(|_| ours && workload.netns.is_none()),
+            flags: local | enrolled | accelerated | closed,
         }
     }
 
     /// The entry of one of its addresses.
     pub(super) const fn address_entry(&self, addr: &Addr, id: u32) -> Tagged {
-        Tagged::new(id, self.flags, hash_addr(addr))
+        Tagged::new(id, self.flags & !flag::CLOSED, hash_addr(addr))
     }
 
     /// The entry of its network namespace.
-    pub(super) const fn netns_entry(&self, cookie: u64, id: u32) -> PodRef {
+    pub(super) fn netns_entry(&self, cookie: u64, id: u32) -> PodRef {
         PodRef {
             workload: Tagged::new(id, self.flags & flag::ACCELERATED, hash_cookie(cookie)),
-            seed: self.seed,
+            seed: self.seed.unwrap_or_default(),
+            reserved: 0,
+        }
+    }
+
+    /// The entry of its cgroup.
+    pub(super) fn pending_entry(&self, cgroup: u64, id: u32) -> PodRef {
+        let check = hash_cookie(cgroup);
+        PodRef {
+            workload: Tagged::new(id, self.flags & (flag::ACCELERATED | flag::CLOSED), check),
+            // Pods without an address are not to be one and the same client.
+            seed: self.seed.unwrap_or((check >> 32) as u32),
             reserved: 0,
         }
     }

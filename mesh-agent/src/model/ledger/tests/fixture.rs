@@ -21,6 +21,7 @@ pub const SMALL: Capacity = Capacity {
     members: 256,
     workloads: 64,
     pods: 64,
+    pending_pods: 64,
 };
 
 pub const TCP: PortKey = PortKey {
@@ -101,8 +102,8 @@ pub fn workload(addresses: &[u8], netns: Option<u64>) -> Workload {
         addresses: addresses.iter().map(|&number| pod_addr(number)).collect(),
         local: netns.is_some(),
         enrolled: netns.is_some(),
-        accelerated: false,
         netns,
+        ..Workload::default()
     }
 }
 

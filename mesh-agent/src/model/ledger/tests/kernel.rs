@@ -20,6 +20,7 @@ pub struct Kernel {
     pub members: BTreeSet<Member>,
     pub workloads: BTreeMap<Addr, Tagged>,
     pub pods: BTreeMap<u64, PodRef>,
+    pub pending: BTreeMap<u64, PodRef>,
 }
 
 impl Kernel {
@@ -56,6 +57,10 @@ impl Kernel {
                 self.pods.insert(*netns, *pod);
             }
             Op::RemovePod(netns) => assert!(self.pods.remove(netns).is_some(), "{op:?}"),
+            Op::SetPending { cgroup, pod } => {
+                self.pending.insert(*cgroup, *pod);
+            }
+            Op::RemovePending(cgroup) => assert!(self.pending.remove(cgroup).is_some(), "{op:?}"),
         }
     }
 
@@ -66,6 +71,7 @@ impl Kernel {
         assert!(self.members.len() <= capacity.members as usize);
         assert!(self.workloads.len() <= capacity.workloads as usize);
         assert!(self.pods.len() <= capacity.pods as usize);
+        assert!(self.pending.len() <= capacity.pending_pods as usize);
         below(self.infos.keys().last(), capacity.service_info);
         below(self.slots.keys().last(), capacity.lb_table);
         below(self.backends.keys().last(), capacity.backends);
@@ -99,6 +105,7 @@ impl Kernel {
             members: self.members.iter().copied().collect(),
             workloads: self.workloads.clone().into_iter().collect(),
             pods: self.pods.clone().into_iter().collect(),
+            pending: self.pending.clone().into_iter().collect(),
             touched: None,
         }
     }

@@ -4,6 +4,7 @@ use mesh_common::tag::{Tagged, hash_addr};
 use mesh_common::workload::{PodRef, flag, hash_cookie};
 
 use super::fixture::*;
+use crate::model::desired::Workload;
 use crate::model::op::Op;
 
 fn value(addr: u8, id: u32, flags: u8) -> Tagged {
@@ -41,6 +42,62 @@ fn a_local_pod_comes_with_its_addresses_first_and_goes_with_its_namespace_first(
     let plan = node.workload(1, None);
     let remove = |addr| Op::RemoveWorkload(pod_addr(addr));
     assert_eq!(plan.ops, [Op::RemovePod(101), remove(1), remove(2)]);
+    node.assert_as_expected();
+}
+
+#[test]
+fn a_pending_pod_is_known_by_its_cgroup_until_its_namespace_is() {
+    let mut node = Node::new(SMALL);
+    let mut wanted = Workload {
+        local: true,
+        enrolled: true,
+        fails_closed: true,
+        cgroup: Some(7),
+        ..Workload::default()
+    };
+    let cgroup = 7;
+    let pod = PodRef {
+        workload: Tagged::new(1, flag::CLOSED, hash_cookie(cgroup)),
+        seed: (hash_cookie(cgroup) >> 32) as u32,
+        reserved: 0,
+    };
+    let pending = [Op::SetPending { cgroup, pod }];
+    assert_eq!(node.workload(1, Some(&wanted)).ops, pending);
+    assert_eq!(node.workload(1, Some(&wanted)).ops, [], "again");
+
+    // Another agent takes over, under whom it gets its address, and then its namespace.
+    node.restart(SMALL);
+    assert_eq!(node.workload(1, Some(&wanted)).ops, []);
+    assert_eq!(node.retire().ops, []);
+    wanted.addresses = vec![pod_addr(1)];
+    let flags = flag::LOCAL | flag::ENROLLED;
+    assert!(node.workload(1, Some(&wanted)).ops.contains(&set(1, 1, flags)));
+    wanted.netns = Some(101);
+    let ops = node.workload(1, Some(&wanted)).ops;
+    assert!(
+        matches!(ops[..], [Op::SetPod { netns: 101, pod }, Op::RemovePending(7)] if pod.workload.flags() == 0)
+    );
+    node.assert_as_expected();
+
+    wanted.netns = None;
+    assert_eq!(node.workload(1, Some(&wanted)).ops.len(), 2);
+    wanted.enrolled = false;
+    let ops = node.workload(1, Some(&wanted)).ops;
+    assert_eq!(ops, [set(1, 1, flag::LOCAL), Op::RemovePending(7)]);
+}
+
+#[test]
+fn a_pending_pod_nobody_wants_any_more_goes_with_its_agent() {
+    let mut node = Node::new(SMALL);
+    let wanted = Workload {
+        local: true,
+        enrolled: true,
+        cgroup: Some(7),
+        ..Workload::default()
+    };
+    node.workload(1, Some(&wanted));
+    node.restart(SMALL);
+    assert_eq!(node.retire().ops, [Op::RemovePending(7)]);
     node.assert_as_expected();
 }
 

@@ -51,6 +51,7 @@ pub fn capacities() -> impl Strategy<Value = Capacity> {
         members: 9,
         workloads: 6,
         pods: 2,
+        pending_pods: 1,
         ..SMALL
     };
     prop_oneof![Just(SMALL), Just(tight)]
@@ -101,15 +102,22 @@ fn workloads() -> impl Strategy<Value = Workload> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
-        1..3_usize,
+        any::<bool>(),
+        any::<bool>(),
+        0..3_usize,
     )
-        .prop_map(|(local, enrolled, accelerated, netns, addresses)| Workload {
-            addresses: vec![pod_addr(0); addresses],
-            local,
-            enrolled,
-            accelerated,
-            netns: netns.then_some(0),
-        })
+        .prop_map(
+            |(local, enrolled, accelerated, netns, cgroup, fails_closed, addresses)| Workload {
+                // Who has a namespace that was found has an address.
+                addresses: vec![pod_addr(0); addresses.max(usize::from(netns))],
+                local,
+                enrolled,
+                accelerated,
+                fails_closed,
+                netns: netns.then_some(0),
+                cgroup: cgroup.then_some(0),
+            },
+        )
 }
 
 fn own_addresses(which: u8, pod: &Workload) -> Workload {
@@ -117,6 +125,7 @@ fn own_addresses(which: u8, pod: &Workload) -> Workload {
     Workload {
         addresses: numbers.map(pod_addr).collect(),
         netns: pod.netns.map(|_| u64::from(which) + 1),
+        cgroup: pod.cgroup.map(|_| u64::from(which) + 1),
         ..*pod
     }
 }
