@@ -1,9 +1,11 @@
-//! The pods of this node: which network namespace is whose, and what the host has for itself.
+//! The pods of this node: which network namespace and which cgroup is whose, and what the host has for itself.
 
 pub mod assign;
 pub mod blocked;
 pub mod discover;
 pub mod host;
+pub mod kubepods;
 pub mod links;
 pub mod look;
+pub mod pending;
 pub mod watch;

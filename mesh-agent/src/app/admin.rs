@@ -70,6 +70,8 @@ pub struct Status {
     pub unassigned: Vec<String>,
     /// What found no room in a table.
     pub refusals: Vec<String>,
+    /// How pods are known whose network namespace is not.
+    pub pending_pods: String,
     /// Pods of which the mesh sees only a part, with the reason.
     pub partial: Vec<String>,
 }
@@ -295,6 +297,7 @@ fn describe(engine: &Engine, wire: Option<&Wire>, following: &Following) -> Stat
         problems: following.problems().iter().cloned().chain(objects).collect(),
         unassigned: unassigned.map(|(pod, why)| format!("{pod}: {why}")).collect(),
         refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
+        pending_pods: engine.pending().describe(),
         partial: wire.map(Wire::partial).unwrap_or_default(),
     }
 }

@@ -10,6 +10,7 @@ use mesh_common::{
     abi::ABI_VERSION,
     addr::Addr,
     config::{Config, flag},
+    pending::Levels,
 };
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     pods::{
         assign::{self, Assignment, Candidate},
         discover,
+        pending::Pending,
     },
     sys::{clock, heap, netns::Host},
 };
@@ -33,6 +35,9 @@ pub struct Engine {
     ledger: Ledger,
     tables: Tables,
     assignment: Assignment,
+    pending: Pending,
+    /// Where the programs look for pending pods.
+    levels: Levels,
     netns_dir: PathBuf,
     host: Host,
     /// Counts the changes of what the ids mean.
@@ -50,6 +55,7 @@ impl Engine {
         cluster: Cluster,
         tables: Tables,
         capacity: Capacity,
+        pending: Pending,
         netns_dir: &Path,
         host: Host,
     ) -> Result<Self, TableError> {
@@ -69,6 +75,8 @@ impl Engine {
             ledger,
             tables,
             assignment: Assignment::default(),
+            pending,
+            levels: config.pending,
             netns_dir: netns_dir.to_path_buf(),
             host,
             names_version: 0,
@@ -87,9 +95,10 @@ impl Engine {
         // Looking at the namespaces costs much, and most pods are other nodes'.
         let local = dirty.pods.iter().any(|pod| self.is_ours(pod));
         if local {
-            dirty.pods.extend(self.find_namespaces());
+            dirty.pods.extend(self.find_pods());
         }
         self.plan(&dirty);
+        self.look_at(self.pending.levels());
         local
     }
 
@@ -102,9 +111,10 @@ impl Engine {
 
     /// Takes in everything that was known of the cluster before there were tables to write.
     pub fn take_in_all(&mut self) {
-        self.find_namespaces();
+        self.find_pods();
         self.names_version += 1;
         self.plan_all();
+        self.look_at(self.pending.levels());
     }
 
     /// Takes in the addresses in the host's network namespace.
@@ -114,13 +124,16 @@ impl Engine {
         self.plan(&dirty);
     }
 
-    /// Looks at the network namespaces again.
+    /// Looks at the network namespaces and cgroups again.
     pub fn rescan(&mut self) {
-        let pods = self.find_namespaces();
-        self.plan(&Dirty {
-            pods,
-            ..Dirty::default()
-        });
+        let pods = self.find_pods();
+        self.plan_pods(pods);
+    }
+
+    /// Looks at the cgroups again.
+    pub fn look_for_cgroups(&mut self) {
+        let pods = self.find_cgroups();
+        self.plan_pods(pods);
     }
 
     /// Whether some pod waits for its network namespace.
@@ -162,6 +175,7 @@ impl Engine {
         self.tables.set_config(Config {
             abi: ABI_VERSION,
             generation: config.generation + 1,
+            host_netns: self.host.cookie(),
             ..config
         })
     }
@@ -216,6 +230,55 @@ impl Engine {
         &self.assignment
     }
 
+    /// Which pods are known by their cgroup, and how.
+    #[must_use]
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// Looks for the network namespaces of the pods, and for the cgroups of those that have none; returns the pods for
+    /// which that changed something.
+    fn find_pods(&mut self) -> BTreeSet<PodKey> {
+        let mut changed = self.find_namespaces();
+        changed.extend(self.find_cgroups());
+        changed
+    }
+
+    fn find_cgroups(&mut self) -> BTreeSet<PodKey> {
+        let waiting = self.assignment.unassigned.keys();
+        let waiting = waiting.filter_map(|pod| self.cluster.local_enrolled_pod(pod));
+        let changed = self
+            .pending
+            .look(waiting.filter_map(|pod| Some((pod.key, pod.kubelet_id?))));
+        // The programs look there before there is something to find.
+        if !self.pending.levels().is_none() {
+            self.look_at(self.pending.levels());
+        }
+        changed
+    }
+
+    /// Says where the programs look for pending pods.
+    fn look_at(&mut self, levels: Levels) {
+        if self.levels == levels {
+            return;
+        }
+        let host_netns = self.host.cookie();
+        let written = self.tables.config().and_then(|config| {
+            self.tables.set_config(Config {
+                pending: levels,
+                host_netns,
+                ..config
+            })
+        });
+        match written {
+            Ok(()) => self.levels = levels,
+            Err(error) => {
+                tracing::error!(%error, "the configuration can't be written; all tables will be read back");
+                self.doubtful = true;
+            }
+        }
+    }
+
     /// Ties pods to namespaces anew; returns the pods for which that changed something.
     fn find_namespaces(&mut self) -> BTreeSet<PodKey> {
         let candidates: Vec<Candidate> = self
@@ -258,6 +321,15 @@ impl Engine {
         changed
     }
 
+    fn plan_pods(&mut self, pods: BTreeSet<PodKey>) {
+        self.plan(&Dirty {
+            pods,
+            ..Dirty::default()
+        });
+        // What is no longer there is looked for until now.
+        self.look_at(self.pending.levels());
+    }
+
     fn plan(&mut self, dirty: &Dirty) {
         if self.doubtful {
             return;
@@ -267,6 +339,7 @@ impl Engine {
             let mut workload = self.cluster.workload(pod);
             if let Some(workload) = &mut workload {
                 workload.netns = self.assignment.cookies.get(pod).copied();
+                workload.cgroup = self.pending.cgroup(pod).map(|cgroup| cgroup.id);
             }
             let plan = self.ledger.plan_workload(pod, workload.as_ref(), now);
             if !self.carry_out(&plan) {
@@ -360,5 +433,7 @@ const fn renames(op: &Op) -> bool {
             | Op::RemoveWorkload(_)
             | Op::SetPod { .. }
             | Op::RemovePod(_)
+            | Op::SetPending { .. }
+            | Op::RemovePending(_)
     )
 }

@@ -57,6 +57,9 @@ pub struct PodName {
     /// Path of the handle of its network namespace, for enrolled pods of this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<PathBuf>,
+    /// Path of its cgroup, while it is pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
     /// Its labels, as an index of [`Names::label_sets`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<u32>,
@@ -85,6 +88,7 @@ impl Names {
             namespace: pod.object.namespace.to_string(),
             name: pod.object.name.to_string(),
             netns: engine.assignment().paths.get(pod).cloned(),
+            cgroup: engine.pending().cgroup(pod).map(|cgroup| cgroup.path.clone()),
         };
         let workloads = engine.ledger().workloads();
         let workloads = workloads.map(|(id, pod)| (id, named(pod))).collect();

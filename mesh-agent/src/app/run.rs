@@ -29,7 +29,7 @@ use crate::{
         tables::Tables,
     },
     model::ledger::Capacity,
-    pods::{host::HostAddresses, look::Look, watch::NetnsWatch},
+    pods::{host::HostAddresses, look::Look, pending::Pending, watch::DirWatch},
     sys::{privilege, wait::every},
     telemetry::{events::Events, task::Telemetry},
 };
@@ -74,7 +74,8 @@ async fn work(
     let loaded = loaded.filter(|loaded| loaded.is_current(pins));
     let loaded = loaded.map_or_else(|| Loaded::load(pins, &standby.sizes), Ok)?;
     let (mut ebpf, mut acceleration) = (loaded.ebpf, loaded.acceleration);
-    let mut namespaces = NetnsWatch::start(&standby.args.netns_dir);
+    let mut namespaces = DirWatch::new().and(&standby.args.netns_dir);
+    let mut cgroups = DirWatch::new();
     let mut addresses = HostAddresses::watch(&standby.host).context("reading the addresses of the host")?;
     standby.keep_addresses(addresses.known());
     let Standby {
@@ -89,7 +90,8 @@ async fn work(
         cluster,
     } = standby;
     let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
-    let mut engine = Engine::adopt(cluster, tables, capacity, &args.netns_dir, host.clone())?;
+    let pending = Pending::below(cgroup.path());
+    let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
     let telemetry = exposition.complete(|registry| {
         let events = Events::open(pins)?;
         anyhow::Ok(Telemetry::start(pins, events, registry)?)
@@ -121,6 +123,7 @@ async fn work(
         if let Some(wire) = &mut wire {
             Wire::follow(wire, engine.assignment());
         }
+        cgroups.follow(&engine.pending().places());
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
         let complete = following.is_complete();
         let names_due = complete
@@ -143,6 +146,7 @@ async fn work(
                 engine.rescan();
                 look.soon();
             }
+            () = cgroups.changed(), if complete => engine.look_for_cgroups(),
             () = look.due(engine.is_waiting()) => {
                 let started = Instant::now();
                 engine.rescan();
@@ -165,6 +169,7 @@ async fn work(
                     upkeep.look(&engine);
                     reports.look(&engine, &readiness);
                 }
+                readiness.note("pending pods", engine.pending().describe());
                 engine.set_watched(telemetry.watchers() > 0);
                 telemetry.fill(engine.ledger().usage());
             }
@@ -195,5 +200,6 @@ fn capacity(sizes: &MapSizes) -> Capacity {
         members: of(map::MEMBERS),
         workloads: of(map::WORKLOADS),
         pods: of(map::PODS),
+        pending_pods: of(map::PENDING_PODS),
     }
 }

@@ -25,6 +25,9 @@ pub struct Candidate {
 /// Why a pod has no namespace.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum Unassigned {
+    /// It was not given an address (yet).
+    #[error("it has no address of its own yet")]
+    NoAddress,
     /// No namespace has its address (yet).
     #[error("no network namespace under {dir} has its address {addresses}")]
     NotFound {
@@ -108,6 +111,9 @@ fn choose<'a>(pod: &Candidate, namespaces: &'a [Namespace], dir: &Path) -> Resul
         let path = dir.join(annotation);
         let named = namespaces.iter().find(|namespace| namespace.path == path);
         return named.ok_or(Unassigned::Annotation { path });
+    }
+    if pod.addresses.is_empty() {
+        return Err(Unassigned::NoAddress);
     }
     let ours: BTreeSet<Addr> = pod.addresses.iter().copied().collect();
     let matches: Vec<&Namespace> = namespaces

@@ -1,47 +1,107 @@
-//! Notices handles of network namespaces that come and go.
+//! Notices what comes and goes in directories: handles of network namespaces, pods' cgroups.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-/// Watches the directory of the handles.
+/// Watches directories.
 #[derive(Debug)]
-pub struct NetnsWatch {
+pub struct DirWatch {
     changed: Arc<Notify>,
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
 }
 
-impl NetnsWatch {
-    /// Starts watching. Where that is impossible (the directory may not be there yet), [`Self::changed`]
-    /// never comes, and looking now and then must do.
+impl DirWatch {
+    /// Watches nothing yet. Where nothing can be watched, [`Self::changed`] never comes, and looking now and then must do.
     #[must_use]
-    pub fn start(dir: &Path) -> Self {
+    pub fn new() -> Self {
         let changed = Arc::new(Notify::new());
         let signal = changed.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the handles is an event, too; only changes matter.
+            // Reading what is there is an event, too; only changes matter.
             if event.is_ok_and(|event| !event.kind.is_access()) {
                 signal.notify_one();
             }
         });
-        let watching = watcher.and_then(|mut watcher| {
-            watcher.watch(dir, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        let watcher = watching
-            .inspect_err(
-                |error| tracing::info!(dir = %dir.display(), %error, "looking for namespaces now and then"),
-            )
+        let watcher = watcher
+            .inspect_err(|error| tracing::info!(%error, "looking at directories now and then"))
             .ok();
         Self {
             changed,
-            _watcher: watcher,
+            watcher,
+            watched: BTreeSet::new(),
+        }
+    }
+
+    /// Watches a directory, too, if that is possible.
+    #[must_use]
+    pub fn and(mut self, dir: &Path) -> Self {
+        if !self.add(dir) {
+            tracing::info!(dir = %dir.display(), "looking there now and then");
+        }
+        self
+    }
+
+    /// Watches these, and no others. One that is not there yet is tried again the next time.
+    pub fn follow(&mut self, dirs: &BTreeSet<PathBuf>) {
+        for gone in self.watched.difference(dirs).cloned().collect::<Vec<_>>() {
+            self.watched.remove(&gone);
+            // One that was removed is no longer watched anyway.
+            let _removed = self.watcher.as_mut().map(|watcher| watcher.unwatch(&gone));
+        }
+        let fresh = dirs.difference(&self.watched).cloned().collect::<Vec<_>>();
+        for dir in fresh {
+            if self.add(&dir) {
+                // What came before it was watched would go unnoticed.
+                self.changed.notify_one();
+            }
         }
     }
 
     /// Something changed since the last time. Can be dropped and called again without a loss.
     pub async fn changed(&mut self) {
         self.changed.notified().await;
+    }
+
+    fn add(&mut self, dir: &Path) -> bool {
+        let watcher = self.watcher.as_mut();
+        let is_watched =
+            watcher.is_some_and(|watcher| watcher.watch(dir, RecursiveMode::NonRecursive).is_ok());
+        is_watched && self.watched.insert(dir.to_path_buf())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn directories_that_come_later_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, later) = (dir.path().to_path_buf(), dir.path().join("later"));
+        let dirs = BTreeSet::from([here.clone(), later.clone()]);
+        let mut watch = DirWatch::new();
+        let second = Duration::from_secs(5);
+        watch.follow(&dirs);
+        timeout(second, watch.changed()).await.unwrap();
+        fs::create_dir(&later).unwrap();
+        timeout(second, watch.changed()).await.unwrap();
+        watch.follow(&dirs);
+        timeout(second, watch.changed()).await.unwrap();
+        fs::create_dir(later.join("pod")).unwrap();
+        timeout(second, watch.changed()).await.unwrap();
+        assert_eq!(watch.watched, dirs);
+        watch.follow(&[here.clone()].into());
+        assert_eq!(watch.watched, [here].into());
     }
 }

@@ -69,6 +69,12 @@ impl Host {
         }
     }
 
+    /// Cookie of the host's namespace.
+    #[must_use]
+    pub const fn cookie(&self) -> u64 {
+        self.reserved[1]
+    }
+
     /// Whether a cookie is that of the host's namespace or of the agent's own, which are never a pod's.
     #[must_use]
     pub fn is_reserved(&self, cookie: u64) -> bool {
