@@ -79,6 +79,8 @@ pub struct Held {
     pub workloads: BTreeMap<Addr, Tagged>,
     /// Pods of this node by the cookie of their network namespace.
     pub pods: BTreeMap<u64, PodRef>,
+    /// Pending pods by the id of their cgroup.
+    pub pending: BTreeMap<u64, PodRef>,
 }
 
 impl Held {
@@ -105,6 +107,7 @@ impl Held {
             members: observed.members,
             workloads: observed.workloads.into_iter().collect(),
             pods: observed.pods.into_iter().collect(),
+            pending: observed.pending.into_iter().collect(),
         }
     }
 

@@ -133,6 +133,7 @@ fn row(spec: &MapSpec, info: Option<&FdInfo>, entries: Option<usize>) -> MapRow 
 fn count(pins: &Pins, held: &Held, readings: &Readings, name: &str) -> Option<usize> {
     match name {
         map::PODS => Some(held.pods.len()),
+        map::PENDING_PODS => Some(held.pending.len()),
         map::WORKLOADS => Some(held.workloads.len()),
         map::SERVICES => Some(held.frontends.values().map(Vec::len).sum()),
         map::SERVICE_INFO => Some(held.services.len()),

@@ -1,8 +1,14 @@
-//! `pod`: the pods of this node that are in the mesh, as `PODS` has them, and those that ask for it and are not.
+//! `pod`: the pods of this node that are in the mesh, as `PODS` and `PENDING_PODS` have them, and those that ask for it
+//! and are not.
 
 use std::borrow::Cow;
 
-use mesh_common::workload::PodRef;
+use std::path::PathBuf;
+
+use mesh_common::{
+    names::fail_mode,
+    workload::{PodRef, flag},
+};
 use serde::Serialize;
 
 use crate::app::names::UnenrolledName;
@@ -21,21 +27,31 @@ use crate::cli::{
 struct PodRow {
     #[serde(flatten)]
     pod: Named,
-    /// `enrolled`, or why it is not.
+    /// `enrolled`, `pending`, or why it is not in the mesh.
     state: Cow<'static, str>,
     /// Cookie of its network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     netns_cookie: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     netns_path: Option<String>,
+    /// Id of its cgroup, while it is pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_path: Option<String>,
+    /// What becomes of what it sends, while it is pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fail_mode: Option<&'static str>,
     addresses: Vec<String>,
     /// What consistent hashing knows it by.
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u32>,
 }
 
-/// The state of a pod that is in the mesh.
+/// The state of a pod that is known by its network namespace.
 const ENROLLED: &str = "enrolled";
+/// The state of a pod that is known by its cgroup, until its network namespace is known.
+const PENDING: &str = "pending";
 
 impl Item for PodRow {
     const KIND: &'static str = "Pod";
@@ -61,7 +77,7 @@ impl Item for PodRow {
             self.state.to_string(),
             joined(&self.addresses),
             or_dash(self.netns_cookie),
-            or_dash(self.netns_path.as_ref()),
+            or_dash(self.netns_path.as_ref().or(self.cgroup_path.as_ref())),
         ]
     }
 
@@ -85,16 +101,27 @@ impl Detail for PodRow {
     }
 
     fn text(&self) -> String {
-        table::facts(&[
+        let mut facts = vec![
             ("Namespace", self.pod.namespace_cell()),
             ("Name", self.pod.name_cell()),
             ("State", self.state.to_string()),
             ("Workload id", or_dash(Some(self.pod.id).filter(|&id| id != 0))),
             ("Addresses", joined(&self.addresses)),
-            ("Netns cookie", or_dash(self.netns_cookie)),
-            ("Netns handle", or_dash(self.netns_path.as_ref())),
-            ("Seed", self.seed()),
-        ])
+        ];
+        if self.state == PENDING {
+            facts.extend([
+                ("Cgroup id", or_dash(self.cgroup_id)),
+                ("Cgroup", or_dash(self.cgroup_path.as_ref())),
+                ("Fail mode", or_dash(self.fail_mode)),
+            ]);
+        } else {
+            facts.extend([
+                ("Netns cookie", or_dash(self.netns_cookie)),
+                ("Netns handle", or_dash(self.netns_path.as_ref())),
+            ]);
+        }
+        facts.push(("Seed", self.seed()));
+        table::facts(&facts)
     }
 }
 
@@ -112,35 +139,51 @@ pub fn show(node: &Node, scope: &Scope, pod: &str, format: Format) -> Result<Str
 }
 
 fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
-    let enrolled = held.pods.iter().map(|(&cookie, pod)| {
-        let labels = held.pod_labels(pod.workload.id());
-        (row(held, cookie, pod), labels)
+    let enrolled = held.pods.iter().map(|(&cookie, pod)| PodRow {
+        netns_cookie: Some(cookie),
+        ..row(held, pod, ENROLLED)
+    });
+    let pending = held.pending.iter().map(|(&cgroup, pod)| {
+        let closed = pod.workload.flags() & flag::CLOSED != 0;
+        PodRow {
+            cgroup_id: Some(cgroup),
+            fail_mode: Some(if closed {
+                fail_mode::CLOSED
+            } else {
+                fail_mode::OPEN
+            }),
+            ..row(held, pod, PENDING)
+        }
+    });
+    let known = enrolled.chain(pending).map(|row| {
+        let labels = held.pod_labels(row.pod.id);
+        (row, labels)
     });
     let unenrolled = held.names.unenrolled.iter();
     let unenrolled = unenrolled.map(|pod| (kept_out(held, pod), held.names.labels(pod.pod.labels)));
-    let rows = enrolled.chain(unenrolled);
+    let rows = known.chain(unenrolled);
     let wanted = rows.filter(|(row, labels)| scope.has(&row.pod) && scope.selects(labels.as_ref()));
     let mut rows: Vec<PodRow> = wanted.map(|(row, _)| row).collect();
-    rows.sort_by(|a, b| (&a.pod, a.netns_cookie).cmp(&(&b.pod, b.netns_cookie)));
+    rows.sort_by_key(|row| (row.pod.clone(), row.state.clone(), row.netns_cookie, row.cgroup_id));
     rows
 }
 
-fn row(held: &Held, netns_cookie: u64, pod: &PodRef) -> PodRow {
+fn row(held: &Held, pod: &PodRef, state: &'static str) -> PodRow {
     let id = pod.workload.id();
-    let path = held
-        .names
-        .workloads
-        .get(&id)
-        .and_then(|known| known.netns.as_ref());
+    let known = held.names.workloads.get(&id);
+    let shown = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
     PodRow {
         pod: held.pod(id).unwrap_or(Named {
             namespace: None,
             name: None,
             id,
         }),
-        state: ENROLLED.into(),
-        netns_cookie: Some(netns_cookie),
-        netns_path: path.map(|path| path.display().to_string()),
+        state: state.into(),
+        netns_cookie: None,
+        netns_path: shown(known.and_then(|known| known.netns.as_ref())),
+        cgroup_id: None,
+        cgroup_path: shown(known.and_then(|known| known.cgroup.as_ref())),
+        fail_mode: None,
         addresses: held.addresses(id).iter().map(ToString::to_string).collect(),
         seed: Some(pod.seed),
     }
@@ -162,6 +205,9 @@ fn kept_out(held: &Held, UnenrolledName { pod, why }: &UnenrolledName) -> PodRow
         state: why.clone().into(),
         netns_cookie: None,
         netns_path: None,
+        cgroup_id: None,
+        cgroup_path: None,
+        fail_mode: None,
         addresses: id
             .into_iter()
             .flat_map(|id| held.addresses(id))
@@ -203,21 +249,22 @@ mod tests {
         assert_eq!(
             output::list(&rows(&held, &Scope::default()), Format::Wide).unwrap(),
             "\
-NAMESPACE   NAME     STATE                      ADDRESSES            NETNS   HANDLE              ID       SEED
--           id:4     enrolled                   10.0.1.4              4027   -                    4   00000007
-shop        client   enrolled                   10.0.1.1,fd00::1:1    4026   /run/netns/client    1   0000abcd
-shop        legacy   other-mesh (istio-proxy)   10.0.1.5                 -   -                    5          -
-shop        probe    host-network               -                        -   -                    -          -
+NAMESPACE   NAME     STATE                      ADDRESSES            NETNS   HANDLE                         ID       SEED
+-           id:4     enrolled                   10.0.1.4              4027   -                               4   00000007
+shop        client   enrolled                   10.0.1.1,fd00::1:1    4026   /run/netns/client               1   0000abcd
+shop        legacy   other-mesh (istio-proxy)   10.0.1.5                 -   -                               5          -
+shop        probe    host-network               -                        -   -                               -          -
+shop        web-2    pending                    -                        -   /sys/fs/cgroup/kubepods/pod6    6   00000009
 "
         );
         let scope = Scope::new(Some("shop".into()));
         assert_eq!(
             output::list(&rows(&held, &scope), Format::Name).unwrap(),
-            "pod/shop/client\npod/shop/legacy\npod/shop/probe\n"
+            "pod/shop/client\npod/shop/legacy\npod/shop/probe\npod/shop/web-2\n"
         );
         for (selector, expected) in [
             ("!app", "pod/shop/client\npod/shop/probe\n"),
-            ("app", "pod/shop/legacy\n"),
+            ("app", "pod/shop/legacy\npod/shop/web-2\n"),
         ] {
             let scope = Scope::default().selecting(Some(selector.parse().unwrap()));
             assert_eq!(
@@ -242,6 +289,20 @@ Addresses:     10.0.1.1,fd00::1:1
 Netns cookie:  4026
 Netns handle:  /run/netns/client
 Seed:          0000abcd
+"
+        );
+        assert_eq!(
+            output::one(&find("shop/web-2").unwrap(), Format::Table).unwrap(),
+            "\
+Namespace:    shop
+Name:         web-2
+State:        pending
+Workload id:  5
+Addresses:    -
+Cgroup id:    77
+Cgroup:       /sys/fs/cgroup/kubepods/pod6
+Fail mode:    closed
+Seed:         00000009
 "
         );
         assert_eq!(

@@ -54,6 +54,8 @@ struct Status {
     rivals: Vec<String>,
     packets: PacketState,
     pods: usize,
+    /// Pods that are known by their cgroup until they are known by their network namespace.
+    pending_pods: usize,
     /// Pods that ask for the mesh and are not in it, each with the reason.
     unenrolled: Vec<String>,
     services: usize,
@@ -86,6 +88,9 @@ struct AgentState {
     problems: Vec<String>,
     refusals: Vec<String>,
     unassigned: Vec<String>,
+    /// How pods are known whose network namespace is not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pending_pods: String,
     partial: Vec<String>,
 }
 
@@ -137,6 +142,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         rivals,
         packets: PacketState::of(counting(node, &readings)),
         pods: held.pods.len(),
+        pending_pods: held.pending.len(),
         unenrolled: unenrolled(&held.names),
         services: held.services.len(),
         backends: held.backends.len(),
@@ -227,6 +233,7 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
             problems: status.problems,
             refusals: status.refusals,
             unassigned: status.unassigned,
+            pending_pods: status.pending_pods,
             partial: status.partial,
         },
         Err(Silence::NotRunning(_)) => AgentState::default(),
@@ -270,6 +277,7 @@ impl Status {
             rivals: Vec::new(),
             packets: PacketState::default(),
             pods: 0,
+            pending_pods: 0,
             unenrolled: Vec::new(),
             services: 0,
             backends: 0,
@@ -284,8 +292,8 @@ impl Status {
 
     fn pods(&self) -> String {
         match self.unenrolled.len() {
-            0 => format!("{} enrolled", self.pods),
-            more => format!("{} enrolled, {more} kept out", self.pods),
+            0 => format!("{} enrolled, {} pending", self.pods, self.pending_pods),
+            more => format!("{} enrolled, {} pending, {more} kept out", self.pods, self.pending_pods),
         }
     }
 
@@ -341,6 +349,11 @@ impl AgentState {
         }
     }
 
+    /// How pending pods are known.
+    fn pending_pods(&self) -> String {
+        or_dash(Some(&self.pending_pods).filter(|text| !text.is_empty()))
+    }
+
     fn text(&self) -> String {
         match (&self.pid, &self.version, &self.error) {
             (Some(pid), Some(version), _) => {
@@ -374,6 +387,7 @@ impl Detail for Status {
             ("Hooks", format!("{attached} of {} attached", self.hooks.len())),
             ("Packets", self.packets.text()),
             ("Pods", self.pods()),
+            ("Pending pods", self.agent.pending_pods()),
             ("Services", format!("{} ports", self.services)),
             ("Backends", self.backends.to_string()),
             ("Acceleration", self.acceleration.clone()),

@@ -61,6 +61,11 @@ fn names() -> Names {
         name: name.into(),
         netns: netns.map(Into::into),
         labels,
+        ..PodName::default()
+    };
+    let coming = PodName {
+        cgroup: Some("/sys/fs/cgroup/kubepods/pod6".into()),
+        ..pod("web-2", None, Some(0))
     };
     Names {
         node: "node-1".into(),
@@ -72,6 +77,7 @@ fn names() -> Names {
             (2, pod("web-0", None, Some(0))),
             (3, pod("web-1", None, Some(1))),
             (5, pod("legacy", None, Some(1))),
+            (6, coming),
         ]
         .into(),
         unenrolled: vec![
@@ -160,6 +166,14 @@ fn observed() -> Observed {
                 },
             ),
         ],
+        pending: vec![(
+            77,
+            PodRef {
+                workload: Tagged::new(6, flag::CLOSED, 0),
+                seed: 9,
+                reserved: 0,
+            },
+        )],
         touched: None,
     }
 }

@@ -70,6 +70,9 @@ fn read(node: &Node, held: &Held, name: &str) -> Result<Result<Vec<Entry>, Table
     let totals = node.readings()?;
     Ok(match name {
         map::PODS => entries(pins, map::PODS).map(|all| shown(all, |k, v| pod(held, k, v))),
+        map::PENDING_PODS => {
+            entries(pins, map::PENDING_PODS).map(|all| shown(all, |k, v| pending(held, k, v)))
+        }
         map::WORKLOADS => entries(pins, map::WORKLOADS).map(|all| shown(all, |k, v| workload(held, k, v))),
         map::SERVICES => entries(pins, map::SERVICES).map(|all| shown(all, |k, v| frontend(held, k, v))),
         map::SERVICE_INFO => {
@@ -139,6 +142,12 @@ fn pod(held: &Held, netns: u64, value: PodRef) -> (Fields, Fields) {
         .number("id", id)
         .text("seed", format!("{:08x}", value.seed));
     (fields().number("netns", netns), facts)
+}
+
+fn pending(held: &Held, cgroup: u64, value: PodRef) -> (Fields, Fields) {
+    let (_, facts) = pod(held, 0, value);
+    let closed = value.workload.flags() & flag::CLOSED != 0;
+    (fields().number("cgroup", cgroup), facts.flag("closed", closed))
 }
 
 fn workload(held: &Held, addr: Addr, value: Tagged) -> (Fields, Fields) {
@@ -213,6 +222,7 @@ fn configuration(index: u32, value: Config) -> (Fields, Fields) {
         .flag("disabled", has(config::flag::DISABLED));
     let facts = facts
         .flag("watched", has(config::flag::WATCHED))
+        .flag("pending", !value.pending.is_none())
         .number("generation", value.generation)
         .number("writtenNs", value.written_ns);
     (fields().number("index", index), facts)

@@ -14,6 +14,7 @@ fn status(agent: AgentState, missing: &[NotAttached]) -> Status {
             faults: Vec::new(),
         })),
         pods: 2,
+        pending_pods: 1,
         services: 3,
         backends: 4,
         maps: vec![Fill {
@@ -43,6 +44,7 @@ fn running(pending: &[&str]) -> AgentState {
         version: "0.1.0".into(),
         pid: 42,
         source: "https://10.0.0.1:6443".into(),
+        pending_pods: "by cgroup, below /sys/fs/cgroup/kubepods.slice".into(),
         pending: pending.iter().map(ToString::to_string).collect(),
         ..admin::Status::default()
     }))
@@ -62,7 +64,8 @@ Source:        https://10.0.0.1:6443
 Cgroup:        /sys/fs/cgroup
 Hooks:         9 of 9 attached
 Packets:       2 of 2 interfaces by tcx
-Pods:          2 enrolled
+Pods:          2 enrolled, 1 pending
+Pending pods:  by cgroup, below /sys/fs/cgroup/kubepods.slice
 Services:      3 ports
 Backends:      4
 Acceleration:  disabled: not probed yet
@@ -184,6 +187,7 @@ fn as_json() {
     "problems": [],
     "refusals": [],
     "unassigned": [],
+    "pendingPods": "by cgroup, below /sys/fs/cgroup/kubepods.slice",
     "partial": []
   },
   "disabled": false,
@@ -204,6 +208,7 @@ fn as_json() {
     "faults": []
   },
   "pods": 2,
+  "pendingPods": 1,
   "unenrolled": [],
   "services": 3,
   "backends": 4,
@@ -231,7 +236,7 @@ fn pods_that_are_kept_out_are_named() {
         ..status(running(&[]), &[])
     };
     let text = output::one(&status, Format::Table).unwrap();
-    assert!(text.contains("Pods:          2 enrolled, 2 kept out\n"), "{text}");
+    assert!(text.contains("Pods:          2 enrolled, 0 pending, 2 kept out\n"), "{text}");
     let list = "\
 Pods that ask for the mesh and are not in it:
   shop/legacy: other-mesh (istio-proxy)

@@ -16,6 +16,7 @@ fn what_the_agent_writes_is_in_words() {
     let addr = sample::addr("10.0.1.2");
     let lines = [
         line(pod(&held, 4_026, held.pods[&4_026])),
+        line(pending(&held, 77, held.pending[&77])),
         line(workload(&held, addr, held.workloads[&addr])),
         line(frontend(
             &held,
@@ -62,13 +63,14 @@ fn what_the_agent_writes_is_in_words() {
         lines,
         [
             "netns=4026 -> pod=shop/client id=1 seed=0000abcd",
+            "cgroup=77 -> pod=shop/web-2 id=6 seed=00000009 closed=true",
             "address=10.0.1.2 -> pod=shop/web-0 id=2 local=false enrolled=true",
             "frontend=10.0.1.2:80 protocol=UDP -> service=shop/db id=2",
             "id=1 -> service=shop/web offset=8 slots=4 algorithm=maglev affinitySeconds=5",
             "slot=8 -> backend=1 address=10.0.1.2:8080 service=shop/web",
             "id=5 -> address=10.0.9.9:8080",
             "service=shop/web backend=2 -> address=10.0.1.3:8080",
-            "index=0 -> abi=1 disabled=true watched=false generation=3 writtenNs=0",
+            "index=0 -> abi=1 disabled=true watched=false pending=false generation=3 writtenNs=0",
         ]
     );
 }
