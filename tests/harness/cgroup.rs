@@ -35,14 +35,23 @@ impl Cgroup {
     /// Makes the child `name` of `parent`, ready for single threads.
     pub fn threaded(parent: &Path, name: &str) -> Result<Self> {
         let path = parent.join(name);
-        fs::create_dir(&path).with_context(|| format!("creating cgroup {}", path.display()))?;
-        let cgroup = Self {
+        make_threaded(&path)?;
+        Ok(Self {
             path,
             removed: AtomicBool::new(false),
-        };
-        fs::write(cgroup.path.join("cgroup.type"), "threaded")
-            .with_context(|| format!("making {} threaded", cgroup.path.display()))?;
-        Ok(cgroup)
+        })
+    }
+
+    /// Makes a path of directories below `parent`, as far as they are missing; they go with `parent`.
+    pub fn threaded_path(parent: &Path, path: &str) -> Result<PathBuf> {
+        let mut dir = parent.to_owned();
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            dir.push(name);
+            if !dir.exists() {
+                make_threaded(&dir)?;
+            }
+        }
+        Ok(dir)
     }
 
     /// Its directory.
@@ -123,6 +132,13 @@ impl Drop for Cgroup {
             let _ = remove_tree(&self.path);
         }
     }
+}
+
+fn make_threaded(path: &Path) -> Result<()> {
+    fs::create_dir(path).with_context(|| format!("creating cgroup {}", path.display()))?;
+    let made = fs::write(path.join("cgroup.type"), "threaded");
+    made.with_context(|| format!("making {} threaded", path.display()))
+        .inspect_err(|_| drop(fs::remove_dir(path)))
 }
 
 /// All cgroups at and below `path`, children first.

@@ -48,6 +48,14 @@ impl Place {
         }
     }
 
+    /// The same network namespace, in another cgroup.
+    pub(crate) fn in_cgroup(&self, cgroup: Cgroup) -> Self {
+        Self {
+            cgroup: Some(Arc::new(cgroup)),
+            ..self.clone()
+        }
+    }
+
     /// Runs `work` in a thread here and returns what it returns, or panics as it panicked.
     ///
     /// # Panics

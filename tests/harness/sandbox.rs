@@ -94,6 +94,14 @@ impl Sandbox {
         &self.host
     }
 
+    /// A container: in the network namespace of a place, and in a cgroup below the mesh's, which is made with all above it
+    /// as a kubelet does, and removed with the last handle.
+    pub fn container(&self, of: &Place, cgroup: &str) -> Result<Place> {
+        let (above, name) = cgroup.rsplit_once('/').unwrap_or(("", cgroup));
+        let parent = Cgroup::threaded_path(self.cgroup(), above)?;
+        Ok(of.in_cgroup(Cgroup::threaded(&parent, name)?))
+    }
+
     /// The agent of this node, not yet started.
     #[must_use]
     pub fn agent(&self) -> AgentBuilder<'_> {
