@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::Notify;
 
 /// Watches directories.
@@ -24,8 +24,7 @@ impl DirWatch {
         let changed = Arc::new(Notify::new());
         let signal = changed.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading what is there is an event, too; only changes matter.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            if event.is_ok_and(|event| matters(event.kind)) {
                 signal.notify_one();
             }
         });
@@ -75,6 +74,14 @@ impl DirWatch {
             watcher.is_some_and(|watcher| watcher.watch(dir, RecursiveMode::NonRecursive).is_ok());
         is_watched && self.watched.insert(dir.to_path_buf())
     }
+}
+
+/// Reading what is there is an event, too, and so is what the kernel writes into files of a cgroup.
+const fn matters(event: EventKind) -> bool {
+    !matches!(
+        event,
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_))
+    )
 }
 
 #[cfg(test)]
