@@ -77,6 +77,18 @@ fn meshctl(sandbox: &Sandbox, line: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Waits until `meshctl` prints a line with all of these: names come a moment after what they name.
+fn shows(sandbox: &Sandbox, line: &str, words: &[&str]) -> Result<()> {
+    eventually(SOON, || {
+        let text = meshctl(sandbox, line)?;
+        let found = text
+            .lines()
+            .any(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(found, "{line}: no {words:?} in {text}");
+        Ok(())
+    })
+}
+
 /// The flows the agent tells of whose source is the pod.
 fn flows(sandbox: &Sandbox) -> Result<Vec<Value>> {
     let answer = sandbox.admin("/v1/flows?last=100")?;
@@ -122,21 +134,15 @@ fn a_pod_is_served_before_its_address_is_known() -> Result<()> {
         assert!(is_untouched(&other), "{cgroup}: another pod's process");
         assert!(is_untouched(pod.place()), "{cgroup}: a process that is no pod's");
 
-        let list = meshctl(sandbox, "pod list")?;
-        let line = list
-            .lines()
-            .find(|line| line.contains("coming"))
-            .context("no line")?;
-        assert!(line.contains("pending") && line.contains("kubepods"), "{list}");
-        let status = meshctl(sandbox, "status")?;
-        assert!(status.contains("3 enrolled, 1 pending"), "{status}");
-        assert!(status.contains("Pending pods:  by cgroup, below"), "{status}");
-        assert!(meshctl(sandbox, "map dump CONFIG")?.contains("pending=true"));
-        let dump = meshctl(sandbox, "map dump PENDING_PODS")?;
-        assert!(
-            dump.contains("pod=shop/coming") && dump.contains("closed=false"),
-            "{dump}"
-        );
+        shows(sandbox, "pod list", &["coming", "pending", "kubepods"])?;
+        shows(sandbox, "status", &["3 enrolled, 1 pending"])?;
+        shows(sandbox, "status", &["Pending pods:  by cgroup, below"])?;
+        shows(sandbox, "map dump CONFIG", &["pending=true"])?;
+        shows(
+            sandbox,
+            "map dump PENDING_PODS",
+            &["pod=shop/coming", "closed=false"],
+        )?;
 
         // The connection is the pod's, and the kernel says how it knows.
         let talk = init.run(|| Conversation::open(address(10, 80)))?;
@@ -156,7 +162,7 @@ fn a_pod_is_served_before_its_address_is_known() -> Result<()> {
             ask(pod.place())?.starts_with("web-"),
             "by its network namespace now"
         );
-        assert!(meshctl(sandbox, "map dump CONFIG")?.contains("pending=false"));
+        shows(sandbox, "map dump CONFIG", &["pending=false"])?;
         assert_eq!(drift(sandbox)?, "[]");
         drop(web);
     }
@@ -204,10 +210,8 @@ fn what_fails_closed_sends_nothing_before_it_is_known() -> Result<()> {
     );
     assert!(!is_refused(&on_host));
 
-    let dump = meshctl(sandbox, "map dump PENDING_PODS")?;
-    assert!(dump.contains("closed=true"), "{dump}");
-    let shown = meshctl(sandbox, "pod show shop/coming")?;
-    assert!(shown.contains("Fail mode:    closed"), "{shown}");
+    shows(sandbox, "map dump PENDING_PODS", &["closed=true"])?;
+    shows(sandbox, "pod show shop/coming", &["Fail mode:    closed"])?;
     let flow = eventually(SOON, || flows(sandbox)?.into_iter().next().context("no flow"))?;
     assert_eq!(
         (&flow["event"], &flow["reason"]),
@@ -231,11 +235,8 @@ fn what_fails_closed_sends_nothing_before_it_is_known() -> Result<()> {
     assert!(until(SOON, || ask(&init).is_ok()));
     market.apply(&namespace.annotation(fail_mode::ANNOTATION, "shut"))?;
     assert!(until(SOON, || is_refused(&init)));
-    let status = meshctl(sandbox, "status")?;
-    assert!(
-        status.contains("\"shut\" is not one of open, closed; it counts as closed"),
-        "{status}"
-    );
+    let wrong = "\"shut\" is not one of open, closed; it counts as closed";
+    shows(sandbox, "status", &[wrong])?;
     market.apply(&addressed(&pod))?;
     assert!(until(SOON, || ask(&init).is_ok()));
     pending(sandbox, 0)
@@ -252,13 +253,12 @@ fn a_cgroup_that_comes_after_its_pod_is_known_at_once() -> Result<()> {
     let sandbox = &market.sandbox;
     market.apply(&bound())?;
     let _agent = sandbox.agent().start()?;
-    assert!(meshctl(sandbox, "status")?.contains("node-wide default (open)"));
+    shows(sandbox, "status", &["node-wide default (open)"])?;
     // Even the kubelet comes later here.
     let init = sandbox.container(pod.place(), CGROUPFS)?;
     pending(sandbox, 1)?;
     assert!(ask(&init)?.starts_with("web-"));
-    assert!(until(SOON, || meshctl(sandbox, "status")
-        .is_ok_and(|status| status.contains("by cgroup, below"))));
+    shows(sandbox, "status", &["by cgroup, below"])?;
 
     // The sandbox of the pod failed, and the kubelet made another one.
     let dir = sandbox.cgroup().join(CGROUPFS.trim_end_matches("/init"));
@@ -315,7 +315,7 @@ fn pending_pods_outlive_the_agent_and_stale_ones_do_not() -> Result<()> {
     let init = sandbox.container(pod.place(), SYSTEMD)?;
     market.apply(&bound())?;
     let mut agent = sandbox.agent().start()?;
-    pending(sandbox, 1)?;
+    shows(sandbox, "map dump PENDING_PODS", &["pod=shop/coming"])?;
     let before = meshctl(sandbox, "map dump PENDING_PODS")?;
 
     agent.kill9()?;
@@ -329,7 +329,7 @@ fn pending_pods_outlive_the_agent_and_stale_ones_do_not() -> Result<()> {
     market.delete(&bound())?;
     agent.restart()?;
     assert_eq!(entries(sandbox, "PENDING_PODS")?, 0);
-    assert!(meshctl(sandbox, "map dump CONFIG")?.contains("pending=false"));
+    shows(sandbox, "map dump CONFIG", &["pending=false"])?;
     assert!(is_untouched(&init));
     assert_eq!(drift(sandbox)?, "[]");
 
@@ -353,14 +353,8 @@ fn where_cgroups_cannot_tell_the_node_says_so_and_touches_nobody() -> Result<()>
     let agent = sandbox.agent().start()?;
     market.apply(&bound())?;
     let says = "node-wide default (open)";
-    eventually(SOON, || {
-        let status = meshctl(sandbox, "status")?;
-        ensure!(
-            status.contains(says) && status.contains("shop/coming: it has no address"),
-            "{status}"
-        );
-        Ok(())
-    })?;
+    shows(sandbox, "status", &[says])?;
+    shows(sandbox, "status", &["shop/coming: it has no address"])?;
     let ready = agent.ready()?;
     assert!(ready.status == 200 && ready.body.contains(says), "{ready:?}");
     assert!(is_untouched(&init));

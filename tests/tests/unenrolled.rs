@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use harness::scene::Shop;
 use harness::{Place, manifest, metrics, require_root};
-use mesh_agent::datapath::{listing, pins::Pins, readings::Readings};
+use mesh_agent::datapath::{listing, pins::Pins, readings::Readings, tables::entries};
+use mesh_common::{abi::map, workload::PodRef};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
@@ -63,7 +64,26 @@ fn median(mut ratios: [f64; PAIRS]) -> (f64, f64, f64) {
 #[test]
 fn connecting_costs_the_unenrolled_next_to_nothing() -> Result<()> {
     require_root!();
-    let shop = Shop::open("unenrolled", &["web-1"])?;
+    cost(&Shop::open("unenrolled", &["web-1"])?)
+}
+
+/// Then the programs also look at the cgroups above the process.
+#[test]
+fn nor_does_it_cost_more_while_a_pod_is_pending() -> Result<()> {
+    require_root!();
+    let shop = Shop::open("unenrolled-pending", &["web-1"])?;
+    let _init = shop
+        .sandbox
+        .container(shop.client.place(), "kubepods/burstable/pod1/init")?;
+    let coming = manifest::pod("shop", "coming", &[], &[]).uid("1");
+    shop.sandbox.manifests().apply(&coming)?;
+    cost(&shop)?;
+    let pins = Pins::new(&shop.sandbox.bpffs());
+    assert_eq!(entries::<u64, PodRef>(&pins, map::PENDING_PODS)?.len(), 1);
+    Ok(())
+}
+
+fn cost(shop: &Shop) -> Result<()> {
     shop.sandbox
         .manifests()
         .apply(&manifest::namespace("plain", false))?;
