@@ -130,8 +130,9 @@ impl Engine {
         self.plan_pods(pods);
     }
 
-    /// Looks at the cgroups again.
+    /// Looks at the cgroups again, where something changed.
     pub fn look_for_cgroups(&mut self) {
+        self.pending.stir();
         let pods = self.find_cgroups();
         self.plan_pods(pods);
     }

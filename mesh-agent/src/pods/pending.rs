@@ -19,7 +19,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Pending {
     top: PathBuf,
     roots: Vec<PathBuf>,
-    sought: Instant,
+    /// When the roots were looked for, unless something changed where they may be since.
+    sought: Option<Instant>,
     cgroups: BTreeMap<PodKey, Cgroup>,
     levels: Levels,
 }
@@ -31,7 +32,7 @@ impl Pending {
         Self {
             top: top.to_path_buf(),
             roots: kubepods::find(top),
-            sought: Instant::now(),
+            sought: Some(Instant::now()),
             cgroups: BTreeMap::new(),
             levels: Levels::NONE,
         }
@@ -42,9 +43,10 @@ impl Pending {
     pub fn look<'a>(&mut self, pods: impl Iterator<Item = (&'a PodKey, &'a str)>) -> BTreeSet<PodKey> {
         let pods: Vec<_> = pods.collect();
         let is_lost = self.roots.is_empty() || self.roots.iter().any(|root| !root.exists());
-        if is_lost && !pods.is_empty() && self.sought.elapsed() > AGAIN {
+        let is_due = self.sought.is_none_or(|sought| sought.elapsed() > AGAIN);
+        if is_lost && is_due && !pods.is_empty() {
             self.roots = kubepods::find(&self.top);
-            self.sought = Instant::now();
+            self.sought = Some(Instant::now());
         }
         let found = pods
             .into_iter()
@@ -65,6 +67,11 @@ impl Pending {
             kubepods::levels(&self.roots)
         };
         changed
+    }
+
+    /// Something changed in [`Self::places`].
+    pub const fn stir(&mut self) {
+        self.sought = None;
     }
 
     /// The cgroup of a pending pod.
@@ -154,6 +161,16 @@ mod tests {
         assert_eq!(pending.look([(&b, "a")].into_iter()), [b.clone()].into());
         fs::remove_dir(dir("poda")).unwrap();
         assert_eq!(pending.look([(&b, "a")].into_iter()), [b].into());
+    }
+
+    #[test]
+    fn a_kubelet_that_comes_later_is_found_when_something_stirs() {
+        let top = tempfile::tempdir().unwrap();
+        let mut pending = Pending::below(top.path());
+        fs::create_dir_all(top.path().join("kubepods/poda")).unwrap();
+        let a = pod("a");
+        pending.stir();
+        assert_eq!(pending.look([(&a, "a")].into_iter()), [a].into());
     }
 
     #[test]
