@@ -74,8 +74,8 @@ async fn work(
     let loaded = loaded.filter(|loaded| loaded.is_current(pins));
     let loaded = loaded.map_or_else(|| Loaded::load(pins, &standby.sizes), Ok)?;
     let (mut ebpf, mut acceleration) = (loaded.ebpf, loaded.acceleration);
-    let mut namespaces = DirWatch::new().and(&standby.args.netns_dir);
-    let mut cgroups = DirWatch::new();
+    let mut namespaces = DirWatch::default().and(&standby.args.netns_dir);
+    let mut cgroups = DirWatch::default();
     let mut addresses = HostAddresses::watch(&standby.host).context("reading the addresses of the host")?;
     standby.keep_addresses(addresses.known());
     let Standby {
@@ -147,11 +147,7 @@ async fn work(
                 look.soon();
             }
             () = cgroups.changed(), if complete => engine.look_for_cgroups(),
-            () = look.due(engine.is_waiting()) => {
-                let started = Instant::now();
-                engine.rescan();
-                look.looked(started.elapsed());
-            }
+            () = look.due(engine.is_waiting()) => look.take(|| engine.rescan()),
             () = at(names_due) => {}
             report = acceleration.probed(), if complete => {
                 let report = programs::allow(report, &ebpf, pins, &mut engine, run_dir);
@@ -161,9 +157,7 @@ async fn work(
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &following),
             _ = retry.tick(), if complete => engine.retry(),
             _ = verify.tick() => {
-                if let Some(wire) = &mut wire {
-                    wire.keep();
-                }
+                wire.iter_mut().for_each(Wire::keep);
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
                     upkeep.look(&engine);

@@ -120,6 +120,10 @@ impl fmt::Display for PodKey {
 
 /// What the kernel should know of one pod of the cluster.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing to do with each other"
+)]
 pub struct Workload {
     /// Its addresses, first the primary one.
     pub addresses: Vec<Addr>,

@@ -4,8 +4,10 @@
 //! cgroup driver and from the pod's class of quality of service (`pkg/kubelet/cm/pod_container_manager_linux.go` and
 //! `cgroup_manager_linux.go` of 1.33):
 //!
-//!     cgroupfs  kubepods/[burstable/|besteffort/]pod<uid>
-//!     systemd   kubepods.slice/[kubepods-burstable.slice/]kubepods[-burstable]-pod<uid, _ for ->.slice
+//! ```text
+//! cgroupfs  kubepods/[burstable/|besteffort/]pod<uid>
+//! systemd   kubepods.slice/[kubepods-burstable.slice/]kubepods[-burstable]-pod<uid, _ for ->.slice
+//! ```
 //!
 //! below whatever `--cgroup-root` says, which kind sets: `kubelet.slice/kubelet-kubepods.slice`.
 

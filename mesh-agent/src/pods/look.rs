@@ -38,10 +38,12 @@ impl Look {
         *self = Self::default();
     }
 
-    /// Looked just now, which took `cost`.
-    pub fn looked(&mut self, cost: Duration) {
+    /// Looks; the next look is the later the longer this one takes.
+    pub fn take(&mut self, look: impl FnOnce()) {
+        let started = Instant::now();
+        look();
         let now = Instant::now();
-        self.at = now + pause(now - self.changed, cost);
+        self.at = now + pause(now - self.changed, now - started);
     }
 
     /// Comes when it is time; never while no pod waits for its namespace.

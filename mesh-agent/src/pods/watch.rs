@@ -17,10 +17,10 @@ pub struct DirWatch {
     watched: BTreeSet<PathBuf>,
 }
 
-impl DirWatch {
-    /// Watches nothing yet. Where nothing can be watched, [`Self::changed`] never comes, and looking now and then must do.
-    #[must_use]
-    pub fn new() -> Self {
+impl Default for DirWatch {
+    /// Watches nothing yet. Where nothing can be watched, [`DirWatch::changed`] never comes, and looking now and then
+    /// must do.
+    fn default() -> Self {
         let changed = Arc::new(Notify::new());
         let signal = changed.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -37,7 +37,9 @@ impl DirWatch {
             watched: BTreeSet::new(),
         }
     }
+}
 
+impl DirWatch {
     /// Watches a directory, too, if that is possible.
     #[must_use]
     pub fn and(mut self, dir: &Path) -> Self {
@@ -97,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (here, later) = (dir.path().to_path_buf(), dir.path().join("later"));
         let dirs = BTreeSet::from([here.clone(), later.clone()]);
-        let mut watch = DirWatch::new();
+        let mut watch = DirWatch::default();
         let second = Duration::from_secs(5);
         watch.follow(&dirs);
         timeout(second, watch.changed()).await.unwrap();
