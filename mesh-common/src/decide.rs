@@ -4,4 +4,5 @@ pub mod affinity;
 pub mod enrol;
 pub mod guard;
 pub mod pick;
+pub mod policy;
 pub mod tcp;

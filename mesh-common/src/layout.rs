@@ -8,6 +8,7 @@ use crate::{
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
     packet::{PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     pending::Levels,
+    policy::PolicyKey,
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -53,6 +54,7 @@ hold! {
     UdpKey: 40, 4;
     UdpTraffic: 48, 8;
     UdpServiceKey: 32, 8;
+    PolicyKey: 12, 4;
     FlowEvent: 248, 8;
     LiveFlow: 232, 8;
 }

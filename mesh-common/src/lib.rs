@@ -20,6 +20,7 @@ mod layout;
 pub mod names;
 pub mod packet;
 pub mod pending;
+pub mod policy;
 pub mod service;
 pub mod sock;
 pub mod tag;

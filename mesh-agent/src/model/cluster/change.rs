@@ -31,6 +31,8 @@ impl Cluster {
                     ObjectRef::Pod(name) => self.set_pod(&name, None),
                     ObjectRef::Service(name) => self.set_service(&name, None),
                     ObjectRef::EndpointSlice(name) => self.set_slice(&name, None),
+                    // Policies are no part of services and workloads.
+                    ObjectRef::NetworkPolicy(_) => Dirty::default(),
                 }
             }
         }

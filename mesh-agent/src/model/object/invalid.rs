@@ -35,6 +35,20 @@ pub enum Fault {
     /// No IP address.
     #[error("{0:?} is not an IP address")]
     NotAnAddress(String),
+    /// No prefix of addresses.
+    #[error("{0:?} is not a CIDR (as in 10.0.0.0/8 or fd00::/8)")]
+    NotACidr(String),
+    /// A prefix that is not a part of another, or is all of it.
+    #[error("{cidr} is not a strict part of {block}")]
+    NotAPart {
+        /// The prefix.
+        cidr: String,
+        /// The other one.
+        block: String,
+    },
+    /// A field that what stands beside it rules out.
+    #[error("cannot be set: {0}")]
+    OutOfPlace(&'static str),
     /// An IP address that no host can have (unspecified, multicast, broadcast).
     #[error("{0} is not the address of a host")]
     NotAHost(String),

@@ -17,6 +17,8 @@ pub enum ObjectRef {
     Service(ObjectName),
     /// An EndpointSlice.
     EndpointSlice(ObjectName),
+    /// A NetworkPolicy.
+    NetworkPolicy(ObjectName),
 }
 
 impl ObjectRef {
@@ -29,6 +31,7 @@ impl ObjectRef {
             Self::Pod(_) => "Pod",
             Self::Service(_) => "Service",
             Self::EndpointSlice(_) => "EndpointSlice",
+            Self::NetworkPolicy(_) => "NetworkPolicy",
         }
     }
 }
@@ -37,7 +40,7 @@ impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Namespace(name) | Self::Node(name) => write!(f, "{} {name}", self.kind()),
-            Self::Pod(name) | Self::Service(name) | Self::EndpointSlice(name) => {
+            Self::Pod(name) | Self::Service(name) | Self::EndpointSlice(name) | Self::NetworkPolicy(name) => {
                 write!(f, "{} {name}", self.kind())
             }
         }
