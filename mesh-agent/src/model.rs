@@ -9,4 +9,5 @@ pub mod maglev;
 pub mod notice;
 pub mod object;
 pub mod op;
+pub mod policy;
 pub mod stale;

@@ -22,7 +22,7 @@ impl Direction {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
 
-    /// The name of its rules in a NetworkPolicy.
+    /// The name of its rules in a `NetworkPolicy`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ pub use cidr::{Cidr, IpBlock};
 pub use rule::{Peer, PortRange, PortRule, Rule};
 pub use selector::{Requirement, Selector};
 
-/// What the mesh uses of a NetworkPolicy.
+/// What the mesh uses of a `NetworkPolicy`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NetworkPolicy {
     /// Its name.

@@ -17,7 +17,7 @@ pub enum ObjectRef {
     Service(ObjectName),
     /// An EndpointSlice.
     EndpointSlice(ObjectName),
-    /// A NetworkPolicy.
+    /// A `NetworkPolicy`.
     NetworkPolicy(ObjectName),
 }
 

@@ -77,7 +77,7 @@ fn requirement(
     it: &LabelSelectorRequirement,
     path: impl Fn(&'static str) -> String,
 ) -> Result<Requirement, Misfit> {
-    let values = BTreeSet::from_iter(it.values.iter().flatten().cloned());
+    let values: BTreeSet<String> = it.values.iter().flatten().cloned().collect();
     let known = [
         ("In", (Requirement::In as fn(_) -> _, true)),
         ("NotIn", (Requirement::NotIn, true)),
