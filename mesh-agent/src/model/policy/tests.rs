@@ -13,6 +13,8 @@ use crate::model::desired::ObjectName;
 use crate::model::object::NetworkPolicy;
 
 mod cases;
+mod properties;
+mod scale;
 mod topology;
 mod unsettled;
 
