@@ -51,7 +51,7 @@ fn selector() -> impl Strategy<Value = Value> {
         .prop_map(|(key, operator, values)| json!({ "key": key, "operator": operator, "values": values }));
     let bare = (key(), select(vec!["Exists", "DoesNotExist"]))
         .prop_map(|(key, operator)| json!({ "key": key, "operator": operator }));
-    let expressions = vec(prop_oneof![of_values, bare], 0..=2);
+    let expressions = prop_oneof![2 => vec(prop_oneof![of_values, bare], 0..=2), 1 => Just(vec![])];
     let matching = prop_oneof![3 => Just(json!({})), 1 => Just(json!({ "a": "x" }))];
     (matching, expressions)
         .prop_map(|(labels, all)| json!({ "matchLabels": labels, "matchExpressions": all }))
@@ -155,7 +155,8 @@ fn spec() -> impl Strategy<Value = Value> {
         json!(["Egress"]),
         json!(["Ingress", "Egress"]),
     ];
-    let parts = (selector(), rules("from"), rules("to"), select(types));
+    let pods = prop_oneof![2 => Just(json!({})), 1 => selector()];
+    let parts = (pods, rules("from"), rules("to"), select(types));
     parts.prop_map(|(pods, ingress, egress, types)| {
         json!({ "podSelector": pods, "ingress": ingress, "egress": egress, "policyTypes": types })
     })
@@ -190,7 +191,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     // One namespace that nothing is known of.
     let namespaces = [("n0", labels()), ("n1", labels())]
         .map(|(name, labels)| labels.prop_map(move |it| (name.into(), it)));
-    let policies = vec((namespace(), spec()), 0..=5);
+    let policies = vec((namespace(), spec()), 0..=6);
     (namespaces, vec(pod(), 1..=7), policies).prop_map(|(namespaces, pods, policies)| {
         let policies = policies.into_iter().enumerate().map(|(at, (namespace, spec))| {
             let name = ObjectName::new(namespace, format!("p{at}"));
