@@ -1,6 +1,6 @@
 //! Who may talk to whom, as pure functions of pods and network policies.
 //!
-//! The same question is answered twice: by [`reference`], which reads the policies as the API's documentation says and
+//! The same question is answered twice: by [`mod@reference`], which reads the policies as the API's documentation says and
 //! knows no tables, and by [`tables`], which makes what the kernel looks things up in. Tests hold them equal.
 //!
 //! Beyond the API: a flow passes if both ends let it pass, each with the policies that select it; a pod reaches itself
