@@ -20,6 +20,7 @@ pub mod pin_lock;
 pub mod programs;
 pub mod publish;
 pub mod readiness;
+pub mod removed;
 mod reports;
 pub mod run;
 pub mod serve;

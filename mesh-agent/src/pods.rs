@@ -8,4 +8,5 @@ pub mod kubepods;
 pub mod links;
 pub mod look;
 pub mod pending;
+pub mod removed;
 pub mod watch;

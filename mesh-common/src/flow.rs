@@ -74,7 +74,7 @@ impl TcpOffsets {
     };
 }
 
-/// A live connection as the iterator writes it.
+/// A live connection as the iterator writes it. Of one over UDP nothing but [`Self::sock`] is known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct LiveFlow {

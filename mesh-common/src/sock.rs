@@ -81,6 +81,9 @@ pub mod flag {
     pub const OWN: u32 = 1 << 4;
     /// Its pod was pending when it asked for this: known by the cgroup of the process.
     pub const PENDING: u32 = 1 << 5;
+    /// A UDP socket that is connected to a service. Only the connect hook sees it: its own end, its peer's close and
+    /// times are not known.
+    pub const DATAGRAM: u32 = 1 << 6;
 }
 
 /// Key of `UDP_FLOWS`: an unconnected UDP socket and a service it sends to.

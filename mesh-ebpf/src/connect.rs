@@ -57,7 +57,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     };
     match backend::choose(&frontend, service, &pod, sticky) {
         Choice::Backend(chosen) => {
-            remember::connection(ctx, &frontend, service, &chosen);
+            remember::connection(ctx, &asked, &chosen);
             if protocol == Protocol::Udp {
                 remember::datagram(context::socket_cookie(ctx), &asked, &chosen, sticky);
             }

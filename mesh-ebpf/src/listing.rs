@@ -17,7 +17,7 @@ use aya_ebpf::{
 use mesh_common::{
     accel::Moved,
     flow::{TcpFigures, TcpOffsets},
-    sock::SockState,
+    sock::{SockState, flag},
 };
 
 use crate::maps::SPLICES;
@@ -69,7 +69,8 @@ pub unsafe fn socket_and_value(
     (!sk.is_null() && !value.is_null()).then_some((seq, sk, value))
 }
 
-/// Writes one `LiveFlow` for every socket in the mesh that TCP was asked to connect or to accept.
+/// Writes one `LiveFlow` for every socket in the mesh that TCP was asked to connect or to accept, and for every UDP
+/// socket that is connected to a service.
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 #[unsafe(no_mangle)]
 pub extern "C" fn mesh_list(ctx: *const Context) -> i32 {
@@ -78,9 +79,18 @@ pub extern "C" fn mesh_list(ctx: *const Context) -> i32 {
         return 0;
     };
     // SAFETY: not null, so it points to the storage of the socket at hand.
-    let is_tcp = unsafe { read_volatile(addr_of!((*value).cookie)) } != 0;
-    if is_tcp {
-        let figures = figures(sk);
+    let (cookie, flags) = unsafe {
+        (
+            read_volatile(addr_of!((*value).cookie)),
+            read_volatile(addr_of!((*value).flags)),
+        )
+    };
+    if cookie != 0 {
+        let figures = if flags & flag::DATAGRAM == 0 {
+            figures(sk)
+        } else {
+            TcpFigures::default()
+        };
         let received = received(value);
         // SAFETY: all values are as long as said; a record that found no room is written again by the kernel.
         unsafe {

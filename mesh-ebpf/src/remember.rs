@@ -4,7 +4,7 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::programs::SockAddrContext;
 use mesh_common::{
-    addr::{Addr, Port},
+    addr::{Addr, Port, Protocol},
     counter::Counter,
     packet::UdpServiceKey,
     service::Frontend,
@@ -13,6 +13,7 @@ use mesh_common::{
 
 use crate::{
     backend::Chosen,
+    context,
     count::count,
     maps::{SOCK_STATE, UDP_FLOWS, UDP_PEERS, UDP_SERVICES},
     pod::Pod,
@@ -21,7 +22,7 @@ use crate::{
 
 /// Keeps the original destination of a connected socket, for as long as the socket lives.
 #[inline(always)]
-pub fn connection(ctx: &SockAddrContext, asked: &Frontend, service: u32, chosen: &Chosen) {
+pub fn connection(ctx: &SockAddrContext, question: &Asked<'_>, chosen: &Chosen) {
     // SAFETY: the context's socket is valid while the hook runs.
     let state = unsafe { SOCK_STATE.get_or_insert_ptr_mut(ctx, None) };
     if state.is_null() {
@@ -30,10 +31,17 @@ pub fn connection(ctx: &SockAddrContext, asked: &Frontend, service: u32, chosen:
     }
     // SAFETY: the storage is this socket's own, and connect() holds the socket's lock.
     let state = unsafe { &mut *state };
+    let asked = question.frontend;
     (state.asked_addr, state.asked_port) = (asked.addr, asked.port);
     (state.remote_addr, state.remote_port) = (chosen.backend.addr, chosen.backend.port);
-    (state.service, state.backend) = (service, chosen.id);
+    (state.service, state.backend) = (question.service, chosen.id);
     state.peer = chosen.backend.workload;
+    if asked.protocol == Protocol::Udp as u8 {
+        // TCP's operations fill these later; no other program sees this socket.
+        (state.pod, state.netns) = (question.pod.workload, question.pod.netns);
+        state.cookie = context::socket_cookie(ctx);
+        state.flags = flag::DATAGRAM;
+    }
 }
 
 /// Keeps whose a TCP socket is that a pending pod connects.

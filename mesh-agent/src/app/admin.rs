@@ -20,6 +20,7 @@ use super::{
     following::Following,
     lock::{self, RunDir},
     readiness::Readiness,
+    removed::Removed,
     wire::Wire,
 };
 use crate::{
@@ -74,6 +75,8 @@ pub struct Status {
     pub pending_pods: String,
     /// Pods of which the mesh sees only a part, with the reason.
     pub partial: Vec<String>,
+    /// What the agent can't do on this node, with the reason.
+    pub limits: Vec<String>,
 }
 
 /// An entry that is not what it should be.
@@ -158,10 +161,16 @@ pub fn router(
 }
 
 /// Answers a question, on the engine's own task.
-pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, following: &Following) {
+pub fn answer(
+    ask: Ask,
+    engine: &mut Engine,
+    wire: Option<&Wire>,
+    removed: &Removed,
+    following: &Following,
+) {
     // Who asked may have gone meanwhile; then nobody misses the answer.
     match ask {
-        Ask::Status(reply) => drop(reply.send(describe(engine, wire, following))),
+        Ask::Status(reply) => drop(reply.send(describe(engine, wire, removed, following))),
         Ask::Diff(reply) => drop(reply.send(if following.is_complete() {
             compare(engine)
         } else {
@@ -283,7 +292,7 @@ async fn ask<T>(
     answer.await.map_err(|_| ending())
 }
 
-fn describe(engine: &Engine, wire: Option<&Wire>, following: &Following) -> Status {
+fn describe(engine: &Engine, wire: Option<&Wire>, removed: &Removed, following: &Following) -> Status {
     let source::State { place, trouble } = following.state();
     let objects = engine.cluster().problems().map(|problem| problem.to_string());
     let unassigned = engine.assignment().unassigned.iter();
@@ -299,6 +308,7 @@ fn describe(engine: &Engine, wire: Option<&Wire>, following: &Following) -> Stat
         refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
         pending_pods: engine.pending().describe(),
         partial: wire.map(Wire::partial).unwrap_or_default(),
+        limits: removed.limit().into_iter().collect(),
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Engine {
     levels: Levels,
     netns_dir: PathBuf,
     host: Host,
+    /// Counts the changes of Services and pods.
+    changes: u64,
     /// Counts the changes of what the ids mean.
     names_version: u64,
     /// Set when a write failed: what the ledger believes is not what the tables hold.
@@ -79,6 +81,7 @@ impl Engine {
             levels: config.pending,
             netns_dir: netns_dir.to_path_buf(),
             host,
+            changes: 0,
             names_version: 0,
             doubtful: false,
         })
@@ -219,6 +222,12 @@ impl Engine {
         &mut self.tables
     }
 
+    /// Rises with every change of a Service, its endpoints or a pod.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Rises whenever an id may mean something else than before.
     #[must_use]
     pub const fn names_version(&self) -> u64 {
@@ -332,6 +341,7 @@ impl Engine {
     }
 
     fn plan(&mut self, dirty: &Dirty) {
+        self.changes += u64::from(!dirty.is_empty());
         if self.doubtful {
             return;
         }

@@ -16,6 +16,7 @@ use super::{
     handover::{self, Loaded},
     programs,
     publish::Publisher,
+    removed::{Destroyed, Removed},
     reports::Reports,
     serve,
     standby::Standby,
@@ -92,7 +93,9 @@ async fn work(
     let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
     let pending = Pending::below(cgroup.path());
     let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
-    let telemetry = exposition.complete(|registry| {
+    let destroyed = Destroyed::default();
+    let telemetry = exposition.complete(|mut registry| {
+        destroyed.register(&mut registry);
         let events = Events::open(pins)?;
         anyhow::Ok(Telemetry::start(pins, events, registry)?)
     })?;
@@ -119,11 +122,13 @@ async fn work(
     let mut reports = Reports::start(&following, &args, &node);
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let (mut look, upkeep) = (Look::default(), Upkeep::new(pins.clone()));
+    let mut removed = Removed::new(pins.clone(), destroyed);
     loop {
         if let Some(wire) = &mut wire {
             Wire::follow(wire, engine.assignment());
         }
         cgroups.follow(&engine.pending().places());
+        removed.follow(&engine);
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
         let complete = following.is_complete();
         let names_due = complete
@@ -149,12 +154,13 @@ async fn work(
             () = cgroups.changed(), if complete => engine.look_for_cgroups(),
             () = look.due(engine.is_waiting()) => look.take(|| engine.rescan()),
             () = at(names_due) => {}
+            step = removed.next(), if complete => removed.step(step, &engine),
             report = acceleration.probed(), if complete => {
                 let report = programs::allow(report, &ebpf, pins, &mut engine, run_dir);
                 readiness.note("acceleration", report.word(true));
                 telemetry.probed(report.uses());
             }
-            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &following),
+            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &removed, &following),
             _ = retry.tick(), if complete => engine.retry(),
             _ = verify.tick() => {
                 wire.iter_mut().for_each(Wire::keep);

@@ -11,7 +11,7 @@ use aya::{
     maps::MapError,
     programs::{Program, ProgramError},
 };
-use mesh_common::{abi::map, flow::LiveFlow};
+use mesh_common::{abi::map, flow::LiveFlow, sock::flag};
 use thiserror::Error;
 use zerocopy::FromBytes;
 
@@ -65,11 +65,21 @@ pub fn install(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), ListingError> {
     pins.replace_link(PROGRAM, link.as_fd()).map_err(failed)
 }
 
-/// Every connection that lives now.
+/// Every TCP connection that lives now.
+///
+/// # Errors
+/// See [`read_all`].
+pub fn read(pins: &Pins) -> Result<Vec<LiveFlow>, ListingError> {
+    let mut flows = read_all(pins)?;
+    flows.retain(|flow| flow.sock.flags & flag::DATAGRAM == 0);
+    Ok(flows)
+}
+
+/// The same, and the UDP sockets that are connected to a service.
 ///
 /// # Errors
 /// Where the pin is missing or the kernel refuses.
-pub fn read(pins: &Pins) -> Result<Vec<LiveFlow>, ListingError> {
+pub fn read_all(pins: &Pins) -> Result<Vec<LiveFlow>, ListingError> {
     let path = pins.link(PROGRAM);
     let failed = |source| ListingError::Io {
         path: path.display().to_string(),

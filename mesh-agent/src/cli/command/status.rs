@@ -92,6 +92,7 @@ struct AgentState {
     #[serde(skip_serializing_if = "String::is_empty")]
     pending_pods: String,
     partial: Vec<String>,
+    limits: Vec<String>,
 }
 
 /// A hook, as the kernel has it.
@@ -235,6 +236,7 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
             unassigned: status.unassigned,
             pending_pods: status.pending_pods,
             partial: status.partial,
+            limits: status.limits,
         },
         Err(Silence::NotRunning(_)) => AgentState::default(),
         Err(silence) => AgentState {
@@ -415,6 +417,7 @@ impl Detail for Status {
                 "Pods that ask for the mesh and are not in it",
                 self.unenrolled.clone(),
             ),
+            ("Not possible here", self.agent.limits.clone()),
         ];
         let lists: String = lists.iter().map(|(head, lines)| section(head, lines)).collect();
         let maps = self.maps.iter().map(|fill| {

@@ -104,7 +104,9 @@ impl Cluster {
         meant.then_some(pod)
     }
 
-    pub(super) fn owner_key(&self, addr: Addr) -> Option<&PodKey> {
+    /// The pod an address belongs to.
+    #[must_use]
+    pub fn owner_key(&self, addr: Addr) -> Option<&PodKey> {
         self.pods.owner(&addr).map(|pod| &pod.key)
     }
 }

@@ -54,6 +54,12 @@ impl Services {
             .map(|it| &it.name)
     }
 
+    /// The Services that have an address, also where it is left to the host.
+    pub(super) fn at(&self, addr: Addr) -> impl Iterator<Item = &ObjectName> {
+        let has = move |it: &&Arc<Service>| it.addresses.contains_key(&addr) || it.untouched.contains_key(&addr);
+        self.all.values().filter(has).map(|it| &it.name)
+    }
+
     /// Puts a Service in the place of the one of that name, or removes it.
     pub(super) fn replace(&mut self, name: &ObjectName, service: Option<Arc<Service>>) {
         self.all.remove(name);

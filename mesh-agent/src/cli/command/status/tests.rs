@@ -110,6 +110,7 @@ fn what_is_wrong_is_listed() {
         problems: vec!["svc.yaml: no spec".into()],
         unassigned: vec!["shop/web: no address".into()],
         partial: vec!["shop/vm: no end".into()],
+        limits: vec!["no list".into()],
         ..running(&["programs: mesh_tcp: gone"])
     };
     let missing = [NotAttached {
@@ -134,7 +135,7 @@ fn what_is_wrong_is_listed() {
     );
     assert!(!text.contains("Without room"), "{text}");
     assert!(
-        text.contains("\nPods seen in part:\n  shop/vm: no end\n"),
+        text.contains("\nPods seen in part:\n  shop/vm: no end\n\nNot possible here:\n  no list\n"),
         "{text}"
     );
 }
@@ -188,7 +189,8 @@ fn as_json() {
     "refusals": [],
     "unassigned": [],
     "pendingPods": "by cgroup, below /sys/fs/cgroup/kubepods.slice",
-    "partial": []
+    "partial": [],
+    "limits": []
   },
   "disabled": false,
   "acceleration": "disabled: not probed yet",

@@ -1,0 +1,228 @@
+//! Ends the connections to endpoints that are gone: [`crate::model::ending`] tells which, and the kernel destroys their
+//! sockets, each in the network namespace of its pod.
+//!
+//! After a change every connection on record is looked at; what changes meanwhile waits for the next look. A `connect()`
+//! that was under way during a look is seen by one that comes later.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    time::Instant,
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use tokio::{task::JoinHandle, time::sleep_until};
+
+use self::pace::Pace;
+use super::engine::Engine;
+use crate::{
+    datapath::{
+        listing::{self, ListingError},
+        pins::Pins,
+    },
+    model::ending::{Judge, Target, Why},
+    pods::removed::{self, Connection, Outcome, RemovedError},
+    sys::sock_diag::DestroyError,
+};
+
+mod pace;
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Labels {
+    protocol: &'static str,
+    reason: &'static str,
+}
+
+/// Counts what was destroyed; copies count together.
+#[derive(Clone, Debug, Default)]
+pub struct Destroyed(Family<Labels, Counter>);
+
+impl Destroyed {
+    /// Names it.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "mesh_sockets_destroyed",
+            "Sockets connected to removed endpoints that were destroyed, so that their owners learn it",
+            self.0.clone(),
+        );
+    }
+}
+
+/// The connections on record, by where they were sent.
+type Records = HashMap<Target, Vec<Connection>>;
+
+/// Ends connections to endpoints that are gone.
+pub struct Removed {
+    pins: Pins,
+    destroyed: Destroyed,
+    pace: Pace,
+    changes: u64,
+    work: Work,
+    /// Why connections can't be listed now.
+    unlisted: Option<String>,
+    /// Why this kernel destroys no socket.
+    unsupported: Option<String>,
+}
+
+/// What goes on beside the agent's loop, one thing at a time.
+enum Work {
+    Nothing,
+    Listing(JoinHandle<Result<Records, ListingError>>),
+    Destroying(JoinHandle<Outcome>),
+}
+
+/// What [`Removed::next`] comes with.
+pub enum Step {
+    /// It is time to look.
+    Look,
+    /// The connections on record, to be judged where the cluster is known.
+    Judge(Result<Records, ListingError>),
+    /// What came of it.
+    Report(Outcome),
+}
+
+impl Removed {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub fn new(pins: Pins, destroyed: Destroyed) -> Self {
+        Self {
+            pins,
+            destroyed,
+            pace: Pace::new(Instant::now()),
+            changes: 0,
+            work: Work::Nothing,
+            unlisted: None,
+            unsupported: None,
+        }
+    }
+
+    /// Why no connection is ended, if so.
+    #[must_use]
+    pub fn limit(&self) -> Option<String> {
+        let why = self.unsupported.as_ref().or(self.unlisted.as_ref())?;
+        Some(format!("connections to removed endpoints are not ended: {why}"))
+    }
+
+    /// Notes whether anything changed.
+    pub fn follow(&mut self, engine: &Engine) {
+        if self.changes != engine.changes() {
+            self.changes = engine.changes();
+            self.pace.changed(Instant::now());
+        }
+    }
+
+    /// Comes when there is something to do; may be dropped at any time.
+    pub async fn next(&mut self) -> Step {
+        let step = match &mut self.work {
+            Work::Nothing => match self.pace.due().filter(|_| self.unsupported.is_none()) {
+                Some(due) => {
+                    sleep_until(due.into()).await;
+                    return Step::Look;
+                }
+                None => std::future::pending().await,
+            },
+            Work::Listing(task) => task.await.map(Step::Judge),
+            Work::Destroying(task) => task.await.map(Step::Report),
+        };
+        self.work = Work::Nothing;
+        step.unwrap_or_else(|error| {
+            tracing::error!(%error, "connections to removed endpoints");
+            Step::Report(Outcome::default())
+        })
+    }
+
+    /// Does what is to be done. To be called only when the whole cluster is known: what is missing in it is gone.
+    pub fn step(&mut self, step: Step, engine: &Engine) {
+        match step {
+            Step::Look => {
+                self.pace.begins(Instant::now());
+                let pins = self.pins.clone();
+                self.work = Work::Listing(tokio::task::spawn_blocking(move || records(&pins)));
+            }
+            Step::Judge(Ok(records)) => {
+                self.unlisted = None;
+                let doomed = doomed(records, engine);
+                if doomed.is_empty() {
+                    return self.pace.ended(Instant::now());
+                }
+                let handles = handles(engine);
+                let work = tokio::task::spawn_blocking(move || removed::destroy(doomed, &handles));
+                self.work = Work::Destroying(work);
+            }
+            Step::Judge(Err(error)) => {
+                let why = error.to_string();
+                if self.unlisted.as_ref() != Some(&why) {
+                    tracing::warn!(%error, "connections to removed endpoints are not ended");
+                    self.unlisted = Some(why);
+                }
+                self.pace.ended(Instant::now());
+            }
+            Step::Report(outcome) => self.report(&outcome),
+        }
+    }
+
+    fn report(&mut self, outcome: &Outcome) {
+        for &(connection, why) in &outcome.destroyed {
+            let (protocol, reason) = (connection.protocol.name(), why.name());
+            let Connection { local, remote, .. } = connection;
+            tracing::debug!(protocol, reason, %local, %remote, "socket destroyed");
+            self.destroyed.0.get_or_create(&Labels { protocol, reason }).inc();
+        }
+        if !outcome.destroyed.is_empty() {
+            let count = outcome.destroyed.len();
+            tracing::info!(count, "connections to removed endpoints were ended");
+        }
+        let now = Instant::now();
+        for error in &outcome.errors {
+            match error {
+                RemovedError::Destroy(DestroyError::Unsupported(_)) => {
+                    if self.unsupported.is_none() {
+                        tracing::warn!(%error, "connections to removed endpoints are not ended");
+                    }
+                    self.unsupported = Some(error.to_string());
+                }
+                // The pod may be going.
+                RemovedError::Namespace { .. } => {
+                    tracing::debug!(%error, "connections to removed endpoints");
+                    self.pace.failed(now);
+                }
+                RemovedError::Destroy(DestroyError::Refused { .. }) => {
+                    tracing::warn!(%error, "a connection to a removed endpoint goes on");
+                    self.pace.failed(now);
+                }
+            }
+        }
+        self.pace.ended(now);
+    }
+}
+
+fn records(pins: &Pins) -> Result<Records, ListingError> {
+    let mut records = Records::new();
+    for flow in listing::read_all(pins)? {
+        if let Some(target) = Target::of(&flow.sock) {
+            let connection = Connection::of(target.protocol, &flow.sock);
+            records.entry(target).or_default().push(connection);
+        }
+    }
+    Ok(records)
+}
+
+fn doomed(records: Records, engine: &Engine) -> Vec<(Connection, Why)> {
+    let mut judge = Judge::new(engine.cluster(), engine.ledger());
+    let doomed = records.into_iter().filter_map(|(target, connections)| {
+        let why = judge.why(&target)?;
+        Some(connections.into_iter().map(move |connection| (connection, why)))
+    });
+    doomed.flatten().collect()
+}
+
+/// Handles of the network namespaces of this node's pods, by their cookies.
+fn handles(engine: &Engine) -> HashMap<u64, PathBuf> {
+    let assignment = engine.assignment();
+    let handle = |(pod, &cookie)| Some((cookie, assignment.paths.get(pod)?.clone()));
+    assignment.cookies.iter().filter_map(handle).collect()
+}
