@@ -26,5 +26,6 @@ pub mod run;
 pub mod serve;
 pub mod standby;
 mod taint;
+pub mod unobserved;
 mod upkeep;
 pub mod wire;

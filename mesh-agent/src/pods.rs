@@ -9,4 +9,5 @@ pub mod links;
 pub mod look;
 pub mod pending;
 pub mod removed;
+pub mod unobserved;
 pub mod watch;

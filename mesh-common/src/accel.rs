@@ -246,6 +246,8 @@ named! {
         Busy = 10 "busy" "another tool has attached to the socket",
         /// The kernel refused for another reason.
         Refused = 11 "refused" "the kernel refused",
+        /// The handshake began before the pod was in the mesh, or nobody can tell that it did not.
+        EarlierHandshake = 12 "earlier_handshake" "the handshake may have begun before the pod was in the mesh",
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod enrol;
 pub mod guard;
+pub mod handshake;
 pub mod pick;
 pub mod policy;
 pub mod tcp;

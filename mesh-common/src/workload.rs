@@ -13,8 +13,9 @@ pub struct PodRef {
     /// What consistent hashing knows the client by: a hash of its first address, so that it is the same on
     /// every node and after every restart. Of a pod without one, a hash of its cgroup's id.
     pub seed: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// When it was entered, in milliseconds of `CLOCK_MONOTONIC`, of which only the low half is kept: sockets and
+    /// handshakes from before are not ours (see [`crate::decide::handshake`]).
+    pub entered_ms: u32,
 }
 
 /// Hash of a network namespace cookie, or of a cgroup's id.

@@ -69,7 +69,9 @@ fn run<const ACCEL: bool>(ctx: &SockOpsContext) -> u32 {
 /// A pod's socket is about to send its SYN; source and destination are known.
 #[inline(always)]
 fn asked<const ACCEL: bool>(ctx: &SockOpsContext) {
-    let Some(sock) = adopt::<ACCEL>(ctx) else { return };
+    let Some((sock, _)) = adopt::<ACCEL>(ctx) else {
+        return;
+    };
     sock.flags |= flag::ACTIVE;
     sock.established_ns = 0;
     want(ctx, WANT_STATE);
@@ -78,12 +80,15 @@ fn asked<const ACCEL: bool>(ctx: &SockOpsContext) {
 /// The handshake is done.
 #[inline(always)]
 fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
-    let sock = if side == flag::ACTIVE {
-        segment::state(ctx)
+    let (sock, is_ours) = if side == flag::ACTIVE {
+        // Its SYN was seen.
+        let Some(sock) = segment::state(ctx) else { return };
+        (sock, true)
     } else {
-        adopt::<ACCEL>(ctx)
+        let Some((sock, pod)) = adopt::<ACCEL>(ctx) else { return };
+        let handshake = segment::handshake(ctx, sock.opened_ns, pod.entered_ms);
+        (sock, handshake.is_ours())
     };
-    let Some(sock) = sock else { return };
     sock.established_ns = if side == flag::ACTIVE {
         // SAFETY: the helper has no preconditions.
         unsafe { bpf_ktime_get_ns() }
@@ -94,10 +99,12 @@ fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
     sock.flags |= side;
     want(ctx, WANT_STATE);
     if sock.flags & (flag::ACCELERATED | flag::OWN) != 0 {
-        if ACCEL {
+        if !ACCEL {
+            sock.accel.enrolment = Enrolment::Off as u32;
+        } else if is_ours {
             enrol::enrol(ctx, sock);
         } else {
-            sock.accel.enrolment = Enrolment::Off as u32;
+            sock.accel.enrolment = Enrolment::EarlierHandshake as u32;
         }
     }
     traffic::update(sock, |total| total.opened += 1);
@@ -157,7 +164,7 @@ fn ended(sock: &SockState, tcp: &TcpFigures, received: Moved) {
 
 /// Fills the storage of a pod's socket; `None` where the socket is not in the mesh.
 #[inline(always)]
-fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockState> {
+fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<(&'static mut SockState, pod::Pod)> {
     // SAFETY: the helper takes this program type's context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let pod = match pod::find(netns) {
@@ -201,7 +208,7 @@ fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<&'static mut SockSta
     sock.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     // SAFETY: the helper has no preconditions.
     sock.opened_ns = unsafe { bpf_ktime_get_ns() };
-    Some(sock)
+    Some((sock, pod))
 }
 
 /// Asks for more callbacks on this socket.

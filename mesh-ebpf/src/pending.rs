@@ -58,6 +58,7 @@ pub fn asked(ctx: &SockOpsContext, netns: u64) -> Option<Pod> {
         seed: 0,
         flags: 0,
         pending: true,
+        entered_ms: 0,
     })
 }
 

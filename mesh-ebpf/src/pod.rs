@@ -30,6 +30,8 @@ pub struct Pod {
     pub flags: u8,
     /// Whether it is known by its cgroup, and not by its network namespace.
     pub pending: bool,
+    /// [`mesh_common::workload::PodRef::entered_ms`].
+    pub entered_ms: u32,
 }
 
 impl Pod {
@@ -65,6 +67,8 @@ pub fn read(pod: Option<*const PodRef>, key: u64) -> Lookup<Pod> {
     let workload: Tagged = unsafe { read_volatile(addr_of!((*pod).workload)) };
     // SAFETY: as above.
     let seed = unsafe { read_volatile(addr_of!((*pod).seed)) };
+    // SAFETY: as above.
+    let entered_ms = unsafe { read_volatile(addr_of!((*pod).entered_ms)) };
     if workload.belongs_to(hash_cookie(key)) {
         Lookup::Found(Pod {
             netns: 0,
@@ -72,6 +76,7 @@ pub fn read(pod: Option<*const PodRef>, key: u64) -> Lookup<Pod> {
             seed,
             flags: workload.flags(),
             pending: false,
+            entered_ms,
         })
     } else {
         Lookup::Recycled

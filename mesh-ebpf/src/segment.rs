@@ -5,6 +5,7 @@ use core::ptr::{addr_of, read_volatile};
 use aya_ebpf::{bindings::bpf_sock, programs::SockOpsContext};
 use mesh_common::{
     addr::{Addr, Port},
+    decide::handshake::Handshake,
     flow::TcpFigures,
     sock::{SockState, flag},
 };
@@ -107,6 +108,25 @@ pub fn figures(ctx: &SockOpsContext, state: u32) -> TcpFigures {
             rcv_nxt: read_volatile(addr_of!((*ops).rcv_nxt)),
             state,
         }
+    }
+}
+
+/// The handshake that is done now, of a socket whose pod was entered then.
+#[inline(always)]
+pub fn handshake(ctx: &SockOpsContext, now_ns: u64, entered_ms: u32) -> Handshake {
+    let ops = ctx.ops;
+    // SAFETY: the kernel passes a valid context; these fields are readable for full sockets and 0 for others.
+    let (srtt_us8, retransmits) = unsafe {
+        (
+            read_volatile(addr_of!((*ops).srtt_us)),
+            read_volatile(addr_of!((*ops).total_retrans)),
+        )
+    };
+    Handshake {
+        now_ns,
+        entered_ms,
+        srtt_us8,
+        retransmits,
     }
 }
 

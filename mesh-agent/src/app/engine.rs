@@ -1,7 +1,7 @@
 //! From events to writes: the one place that changes the tables.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -289,6 +289,14 @@ impl Engine {
         }
     }
 
+    /// Handles of the pods' network namespaces, by their cookies.
+    #[must_use]
+    pub fn handles(&self) -> HashMap<u64, PathBuf> {
+        let Assignment { cookies, paths, .. } = &self.assignment;
+        let handle = |(pod, &cookie)| Some((cookie, paths.get(pod)?.clone()));
+        cookies.iter().filter_map(handle).collect()
+    }
+
     /// Ties pods to namespaces anew; returns the pods for which that changed something.
     fn find_namespaces(&mut self) -> BTreeSet<PodKey> {
         let candidates: Vec<Candidate> = self
@@ -345,8 +353,8 @@ impl Engine {
         if self.doubtful {
             return;
         }
-        let now = clock::monotonic();
         for pod in &dirty.pods {
+            let now = clock::monotonic();
             let mut workload = self.cluster.workload(pod);
             if let Some(workload) = &mut workload {
                 workload.netns = self.assignment.cookies.get(pod).copied();
@@ -357,6 +365,7 @@ impl Engine {
                 return;
             }
         }
+        let now = clock::monotonic();
         for service in &dirty.services {
             let ports = self.cluster.service(service);
             let plan = self.ledger.plan_service(service, ports.as_ref(), now);

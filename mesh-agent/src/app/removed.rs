@@ -4,11 +4,7 @@
 //! After a change every connection on record is looked at; what changes meanwhile waits for the next look. A `connect()`
 //! that was under way during a look is seen by one that comes later.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    time::Instant,
-};
+use std::{collections::HashMap, time::Instant};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -149,7 +145,7 @@ impl Removed {
                 if doomed.is_empty() {
                     return self.pace.ended(Instant::now());
                 }
-                let handles = handles(engine);
+                let handles = engine.handles();
                 let work = tokio::task::spawn_blocking(move || removed::destroy(doomed, &handles));
                 self.work = Work::Destroying(work);
             }
@@ -185,13 +181,8 @@ impl Removed {
                     }
                     self.unsupported = Some(error.to_string());
                 }
-                // The pod may be going.
-                RemovedError::Namespace { .. } => {
-                    tracing::debug!(%error, "connections to removed endpoints");
-                    self.pace.failed(now);
-                }
-                RemovedError::Destroy(DestroyError::Refused { .. }) => {
-                    tracing::warn!(%error, "a connection to a removed endpoint goes on");
+                _ => {
+                    tracing::warn!(%error, "connections to removed endpoints go on");
                     self.pace.failed(now);
                 }
             }
@@ -218,11 +209,4 @@ fn doomed(records: Records, engine: &Engine) -> Vec<(Connection, Why)> {
         Some(connections.into_iter().map(move |connection| (connection, why)))
     });
     doomed.flatten().collect()
-}
-
-/// Handles of the network namespaces of this node's pods, by their cookies.
-fn handles(engine: &Engine) -> HashMap<u64, PathBuf> {
-    let assignment = engine.assignment();
-    let handle = |(pod, &cookie)| Some((cookie, assignment.paths.get(pod)?.clone()));
-    assignment.cookies.iter().filter_map(handle).collect()
 }

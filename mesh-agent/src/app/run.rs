@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mesh_common::abi::{MAPS, map};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     reports::Reports,
     serve,
     standby::Standby,
+    unobserved,
     upkeep::Upkeep,
     wire::Wire,
 };
@@ -93,9 +95,10 @@ async fn work(
     let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
     let pending = Pending::below(cgroup.path());
     let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
-    let destroyed = Destroyed::default();
+    let (destroyed, unobserved) = (Destroyed::default(), Gauge::default());
     let telemetry = exposition.complete(|mut registry| {
         destroyed.register(&mut registry);
+        unobserved::register(&unobserved, &mut registry);
         let events = Events::open(pins)?;
         anyhow::Ok(Telemetry::start(pins, events, registry)?)
     })?;
@@ -123,6 +126,7 @@ async fn work(
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let (mut look, upkeep) = (Look::default(), Upkeep::new(pins.clone()));
     let mut removed = Removed::new(pins.clone(), destroyed);
+    let mut unobserved = unobserved::Count::new(pins.clone(), run_dir.path(), unobserved);
     loop {
         if let Some(wire) = &mut wire {
             Wire::follow(wire, engine.assignment());
@@ -131,6 +135,9 @@ async fn work(
         removed.follow(&engine);
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
         let complete = following.is_complete();
+        if complete {
+            unobserved.follow(&engine);
+        }
         let names_due = complete
             .then(|| publisher.publish(&engine, wire.as_ref(), run_dir))
             .flatten();
@@ -155,6 +162,7 @@ async fn work(
             () = look.due(engine.is_waiting()) => look.take(|| engine.rescan()),
             () = at(names_due) => {}
             step = removed.next(), if complete => removed.step(step, &engine),
+            found = unobserved.looked(), if complete => unobserved.keep(found),
             report = acceleration.probed(), if complete => {
                 let report = programs::allow(report, &ebpf, pins, &mut engine, run_dir);
                 readiness.note("acceleration", report.word(true));
@@ -168,6 +176,7 @@ async fn work(
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
                     upkeep.look(&engine);
                     reports.look(&engine, &readiness);
+                    unobserved.look(&engine);
                 }
                 readiness.note("pending pods", engine.pending().describe());
                 engine.set_watched(telemetry.watchers() > 0);

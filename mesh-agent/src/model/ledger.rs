@@ -9,7 +9,7 @@
 //! - After a restart the tables of the previous agent are taken over as they are. What contradicts itself in
 //!   them is not believed, and what they do not say (which ids were freed a moment ago) is assumed.
 //!
-//! Time is monotonic and handed in, as time since any fixed moment.
+//! Time is handed in: that of `CLOCK_MONOTONIC`, which is the programs' clock, too.
 
 mod adopt;
 mod buddy;

@@ -40,7 +40,7 @@ pub struct Connection {
 /// Why a connection goes on that should not.
 #[derive(Debug, Error)]
 pub enum RemovedError {
-    /// Its namespace can't be entered or asked: the pod may be going.
+    /// Its namespace can't be entered or asked.
     #[error("the network namespace {path}: {source}")]
     Namespace {
         /// Its handle.
@@ -96,6 +96,8 @@ pub fn destroy(doomed: Vec<(Connection, Why)>, handles: &HashMap<u64, PathBuf>) 
         };
         let done = File::open(path).and_then(|handle| netns::run_in(handle, || inside(netns, &doomed)));
         match done {
+            // The pod is gone, and its sockets with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {}
             Ok(done) => {
                 outcome.destroyed.extend(done.destroyed);
                 outcome.errors.extend(done.errors);

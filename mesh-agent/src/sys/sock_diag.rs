@@ -45,6 +45,10 @@ pub struct States(u32);
 impl States {
     /// `TCP_ESTABLISHED`, and UDP sockets that are connected.
     pub const ESTABLISHED: Self = Self::only(1);
+    /// `TCP_SYN_SENT`.
+    pub const SYN_SENT: Self = Self::only(2);
+    /// `TCP_SYN_RECV`.
+    pub const SYN_RECV: Self = Self::only(3);
     /// `TCP_FIN_WAIT1`.
     pub const FIN_WAIT1: Self = Self::only(4);
     /// `TCP_FIN_WAIT2`.

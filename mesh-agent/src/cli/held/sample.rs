@@ -154,7 +154,7 @@ fn observed() -> Observed {
                 PodRef {
                     workload: Tagged::new(1, 0, 0),
                     seed: 0xabcd,
-                    reserved: 0,
+                    entered_ms: 0,
                 },
             ),
             (
@@ -162,7 +162,7 @@ fn observed() -> Observed {
                 PodRef {
                     workload: Tagged::new(4, 0, 0),
                     seed: 7,
-                    reserved: 0,
+                    entered_ms: 0,
                 },
             ),
         ],

@@ -143,6 +143,11 @@ impl<K: Copy + Eq + Hash + Ord, V: Copy + Eq> Claims<K, V> {
         self.entries.contains_key(key)
     }
 
+    /// What the kernel has for the key.
+    pub(super) fn value(&self, key: &K) -> Option<V> {
+        self.entries.get(key).map(|entry| entry.value)
+    }
+
     /// Number of entries in the kernel.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

@@ -131,10 +131,9 @@ impl Ledger {
             self.endpoints.pods.release(claimed.displaced.unwrap_or(0), now);
         }
         if let Some(netns) = wanted.netns {
-            let claimed = self
-                .workloads
-                .netns
-                .claim(netns, id, wanted.netns_entry(netns, id));
+            let table = &mut self.workloads.netns;
+            let entered_ms = table.value(&netns).map_or_else(|| low_half(now), |it| it.entered_ms);
+            let claimed = table.claim(netns, id, wanted.netns_entry(netns, id, entered_ms));
             let write = claimed.write.map(|pod| Op::SetPod { netns, pod });
             draft.ops.extend(write);
             self.endpoints.pods.release(claimed.displaced.unwrap_or(0), now);
@@ -184,4 +183,10 @@ impl Ledger {
             draft.ops.extend(op);
         }
     }
+}
+
+/// The milliseconds of a time, as [`mesh_common::workload::PodRef`] has them.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is kept")]
+const fn low_half(time: Duration) -> u32 {
+    time.as_millis() as u32
 }

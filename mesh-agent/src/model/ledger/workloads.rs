@@ -71,23 +71,23 @@ impl Wanted {
         Tagged::new(id, self.flags & !flag::CLOSED, hash_addr(addr))
     }
 
-    /// The entry of its network namespace.
-    pub(super) fn netns_entry(&self, cookie: u64, id: u32) -> PodRef {
+    /// The entry of its network namespace, which was made then.
+    pub(super) fn netns_entry(&self, cookie: u64, id: u32, entered_ms: u32) -> PodRef {
         PodRef {
             workload: Tagged::new(id, self.flags & flag::ACCELERATED, hash_cookie(cookie)),
             seed: self.seed.unwrap_or_default(),
-            reserved: 0,
+            entered_ms,
         }
     }
 
-    /// The entry of its cgroup.
+    /// The entry of its cgroup. Nothing asks when it was made: such a pod's sockets are never redirected.
     pub(super) fn pending_entry(&self, cgroup: u64, id: u32) -> PodRef {
         let check = hash_cookie(cgroup);
         PodRef {
             workload: Tagged::new(id, self.flags & (flag::ACCELERATED | flag::CLOSED), check),
             // Pods without an address are not to be one and the same client.
             seed: self.seed.unwrap_or((check >> 32) as u32),
-            reserved: 0,
+            entered_ms: 0,
         }
     }
 }

@@ -24,7 +24,7 @@ fn a_local_pod_comes_with_its_addresses_first_and_goes_with_its_namespace_first(
     let pod = PodRef {
         workload: Tagged::new(1, 0, hash_cookie(101)),
         seed: u32::try_from(hash_addr(&pod_addr(1)) >> 32).unwrap(),
-        reserved: 0,
+        entered_ms: 1_000_000,
     };
     let flags = flag::LOCAL | flag::ENROLLED;
     let netns = 101;
@@ -59,7 +59,7 @@ fn a_pending_pod_is_known_by_its_cgroup_until_its_namespace_is() {
     let pod = PodRef {
         workload: Tagged::new(1, flag::CLOSED, hash_cookie(cgroup)),
         seed: (hash_cookie(cgroup) >> 32) as u32,
-        reserved: 0,
+        entered_ms: 0,
     };
     let pending = [Op::SetPending { cgroup, pod }];
     assert_eq!(node.workload(1, Some(&wanted)).ops, pending);
