@@ -85,7 +85,9 @@ fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
         let Some(sock) = segment::state(ctx) else { return };
         (sock, true)
     } else {
-        let Some((sock, pod)) = adopt::<ACCEL>(ctx) else { return };
+        let Some((sock, pod)) = adopt::<ACCEL>(ctx) else {
+            return;
+        };
         let handshake = segment::handshake(ctx, sock.opened_ns, pod.entered_ms);
         (sock, handshake.is_ours())
     };

@@ -161,13 +161,7 @@ pub fn router(
 }
 
 /// Answers a question, on the engine's own task.
-pub fn answer(
-    ask: Ask,
-    engine: &mut Engine,
-    wire: Option<&Wire>,
-    removed: &Removed,
-    following: &Following,
-) {
+pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, removed: &Removed, following: &Following) {
     // Who asked may have gone meanwhile; then nobody misses the answer.
     match ask {
         Ask::Status(reply) => drop(reply.send(describe(engine, wire, removed, following))),

@@ -104,6 +104,8 @@ impl RunDir {
             "names.json.new",
             "acceleration.json",
             "acceleration.json.new",
+            "unobserved.json",
+            "unobserved.json.new",
             WAITING,
             LOCK,
         ] {

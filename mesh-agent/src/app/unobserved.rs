@@ -151,5 +151,8 @@ fn look(pins: &Pins, handles: &HashMap<u64, PathBuf>, known: &Unobserved) -> Uno
 }
 
 fn recorded(pins: &Pins) -> Result<HashSet<u64>, CountError> {
-    Ok(listing::read_all(pins)?.iter().map(|flow| flow.sock.cookie).collect())
+    Ok(listing::read_all(pins)?
+        .iter()
+        .map(|flow| flow.sock.cookie)
+        .collect())
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     app::names::{Labels, Names, ServiceName, UnenrolledName},
     model::op::Observed,
+    pods::unobserved::Unobserved,
 };
 
 /// An id of the kernel and the name behind it, where that is known.
@@ -81,11 +82,13 @@ pub struct Held {
     pub pods: BTreeMap<u64, PodRef>,
     /// Pending pods by the id of their cgroup.
     pub pending: BTreeMap<u64, PodRef>,
+    /// Sockets that nobody observes, as far as an agent has noted them.
+    pub unobserved: Unobserved,
 }
 
 impl Held {
     /// From what was read.
-    pub fn new(observed: Observed, names: Names) -> Self {
+    pub fn new(observed: Observed, names: Names, unobserved: Unobserved) -> Self {
         let mut frontends: BTreeMap<u32, Vec<Frontend>> = BTreeMap::new();
         for (frontend, value) in observed.frontends {
             frontends.entry(value.id()).or_default().push(frontend);
@@ -108,6 +111,7 @@ impl Held {
             workloads: observed.workloads.into_iter().collect(),
             pods: observed.pods.into_iter().collect(),
             pending: observed.pending.into_iter().collect(),
+            unobserved,
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{agent::Agent, failure::Failure, held::Held};
 use crate::{
-    app::{config, mounts, names::Names},
+    app::{config, mounts, names::Names, unobserved},
     datapath::{
         hooks::HOOKS,
         links::{Cgroup, LinkError},
@@ -20,6 +20,7 @@ use crate::{
         readings::Readings,
         tables::{TableError, Tables},
     },
+    pods::unobserved::Unobserved,
     sys::{
         bpf::{self, Target},
         netns::Host,
@@ -84,7 +85,7 @@ impl Node {
     /// Reads the names and tables that are open already.
     pub fn held_in(&self, tables: &Tables) -> Result<Held, Failure> {
         let observed = tables.observe().map_err(|error| self.unreadable(&error))?;
-        Ok(Held::new(observed, self.names()))
+        Ok(Held::new(observed, self.names(), self.unobserved()))
     }
 
     /// The names behind the ids. They are a convenience: where they can't be read, ids are shown.
@@ -93,6 +94,15 @@ impl Node {
             let dir = self.place.run_dir.display();
             eprintln!("meshctl: warning: the names in {dir} can't be read, so ids are shown: {error}");
             Names::default()
+        })
+    }
+
+    /// The sockets that nobody observes: like the names, a convenience.
+    fn unobserved(&self) -> Unobserved {
+        unobserved::load(&self.place.run_dir).unwrap_or_else(|error| {
+            let dir = self.place.run_dir.display();
+            eprintln!("meshctl: warning: the note of unobserved sockets in {dir} can't be read: {error}");
+            Unobserved::default()
         })
     }
 

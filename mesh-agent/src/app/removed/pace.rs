@@ -57,7 +57,11 @@ impl Pace {
 
     /// When to look next, if at all.
     pub fn due(&self) -> Option<Instant> {
-        let due = if self.wanted { Some(self.began) } else { self.settled };
+        let due = if self.wanted {
+            Some(self.began)
+        } else {
+            self.settled
+        };
         due.map(|due| due.max(self.not_before))
     }
 }

@@ -46,6 +46,9 @@ struct PodRow {
     /// What consistent hashing knows it by.
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u32>,
+    /// How many sockets it had before it was in the mesh, and still has; not there before they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unobserved_sockets: Option<usize>,
 }
 
 /// The state of a pod that is known by its network namespace.
@@ -64,7 +67,7 @@ impl Item for PodRow {
         number("NETNS"),
         text("HANDLE"),
     ];
-    const WIDE: &'static [table::Column] = &[number("ID"), number("SEED")];
+    const WIDE: &'static [table::Column] = &[number("ID"), number("SEED"), number("UNOBSERVED")];
 
     fn name(&self) -> String {
         self.pod.to_string()
@@ -83,7 +86,7 @@ impl Item for PodRow {
 
     fn wide_cells(&self) -> Vec<String> {
         let id = Some(self.pod.id).filter(|&id| id != 0);
-        vec![or_dash(id), self.seed()]
+        vec![or_dash(id), self.seed(), or_dash(self.unobserved_sockets)]
     }
 }
 
@@ -118,6 +121,7 @@ impl Detail for PodRow {
             facts.extend([
                 ("Netns cookie", or_dash(self.netns_cookie)),
                 ("Netns handle", or_dash(self.netns_path.as_ref())),
+                ("Unobserved sockets", or_dash(self.unobserved_sockets)),
             ]);
         }
         facts.push(("Seed", self.seed()));
@@ -141,6 +145,7 @@ pub fn show(node: &Node, scope: &Scope, pod: &str, format: Format) -> Result<Str
 fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
     let enrolled = held.pods.iter().map(|(&cookie, pod)| PodRow {
         netns_cookie: Some(cookie),
+        unobserved_sockets: held.unobserved.get(&cookie).map(|sockets| sockets.len()),
         ..row(held, pod, ENROLLED)
     });
     let pending = held.pending.iter().map(|(&cgroup, pod)| {
@@ -186,6 +191,7 @@ fn row(held: &Held, pod: &PodRef, state: &'static str) -> PodRow {
         fail_mode: None,
         addresses: held.addresses(id).iter().map(ToString::to_string).collect(),
         seed: Some(pod.seed),
+        unobserved_sockets: None,
     }
 }
 
@@ -214,6 +220,7 @@ fn kept_out(held: &Held, UnenrolledName { pod, why }: &UnenrolledName) -> PodRow
             .map(|address| address.to_string())
             .collect(),
         seed: None,
+        unobserved_sockets: None,
     }
 }
 
@@ -249,12 +256,12 @@ mod tests {
         assert_eq!(
             output::list(&rows(&held, &Scope::default()), Format::Wide).unwrap(),
             "\
-NAMESPACE   NAME     STATE                      ADDRESSES            NETNS   HANDLE                         ID       SEED
--           id:4     enrolled                   10.0.1.4              4027   -                               4   00000007
-shop        client   enrolled                   10.0.1.1,fd00::1:1    4026   /run/netns/client               1   0000abcd
-shop        legacy   other-mesh (istio-proxy)   10.0.1.5                 -   -                               5          -
-shop        probe    host-network               -                        -   -                               -          -
-shop        web-2    pending                    -                        -   /sys/fs/cgroup/kubepods/pod6    6   00000009
+NAMESPACE   NAME     STATE                      ADDRESSES            NETNS   HANDLE                         ID       SEED   UNOBSERVED
+-           id:4     enrolled                   10.0.1.4              4027   -                               4   00000007            -
+shop        client   enrolled                   10.0.1.1,fd00::1:1    4026   /run/netns/client               1   0000abcd            2
+shop        legacy   other-mesh (istio-proxy)   10.0.1.5                 -   -                               5          -            -
+shop        probe    host-network               -                        -   -                               -          -            -
+shop        web-2    pending                    -                        -   /sys/fs/cgroup/kubepods/pod6    6   00000009            -
 "
         );
         let scope = Scope::new(Some("shop".into()));
@@ -281,14 +288,15 @@ shop        web-2    pending                    -                        -   /sy
         assert_eq!(
             output::one(&find("shop/client").unwrap(), Format::Table).unwrap(),
             "\
-Namespace:     shop
-Name:          client
-State:         enrolled
-Workload id:   1
-Addresses:     10.0.1.1,fd00::1:1
-Netns cookie:  4026
-Netns handle:  /run/netns/client
-Seed:          0000abcd
+Namespace:           shop
+Name:                client
+State:               enrolled
+Workload id:         1
+Addresses:           10.0.1.1,fd00::1:1
+Netns cookie:        4026
+Netns handle:        /run/netns/client
+Unobserved sockets:  2
+Seed:                0000abcd
 "
         );
         assert_eq!(

@@ -58,6 +58,8 @@ struct Status {
     pending_pods: usize,
     /// Pods that ask for the mesh and are not in it, each with the reason.
     unenrolled: Vec<String>,
+    /// Sockets that were there before their pod was in the mesh.
+    unobserved_sockets: usize,
     services: usize,
     backends: usize,
     maps: Vec<Fill>,
@@ -145,6 +147,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         pods: held.pods.len(),
         pending_pods: held.pending.len(),
         unenrolled: unenrolled(&held.names),
+        unobserved_sockets: held.unobserved.values().map(|sockets| sockets.len()).sum(),
         services: held.services.len(),
         backends: held.backends.len(),
         maps: fill(&map::rows(&node.pins, &held, &readings)),
@@ -281,6 +284,7 @@ impl Status {
             pods: 0,
             pending_pods: 0,
             unenrolled: Vec::new(),
+            unobserved_sockets: 0,
             services: 0,
             backends: 0,
             maps: Vec::new(),
@@ -293,9 +297,14 @@ impl Status {
     }
 
     fn pods(&self) -> String {
-        match self.unenrolled.len() {
-            0 => format!("{} enrolled, {} pending", self.pods, self.pending_pods),
-            more => format!("{} enrolled, {} pending, {more} kept out", self.pods, self.pending_pods),
+        let mut pods = format!("{} enrolled, {} pending", self.pods, self.pending_pods);
+        if !self.unenrolled.is_empty() {
+            pods += &format!(", {} kept out", self.unenrolled.len());
+        }
+        match self.unobserved_sockets {
+            0 => pods,
+            1 => pods + "; 1 socket from before is not observed",
+            some => format!("{pods}; {some} sockets from before are not observed"),
         }
     }
 

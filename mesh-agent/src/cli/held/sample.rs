@@ -23,7 +23,7 @@ pub fn addr(text: &str) -> Addr {
 /// `shop/web` (maglev, affinity, two backends), `shop/db` (nothing behind it), and a service (id 9) and a
 /// pod (id 4) without a name.
 pub fn held() -> Held {
-    Held::new(observed(), names())
+    Held::new(observed(), names(), [(4_026, [11, 12].into())].into())
 }
 
 fn names() -> Names {

@@ -56,7 +56,8 @@ impl Services {
 
     /// The Services that have an address, also where it is left to the host.
     pub(super) fn at(&self, addr: Addr) -> impl Iterator<Item = &ObjectName> {
-        let has = move |it: &&Arc<Service>| it.addresses.contains_key(&addr) || it.untouched.contains_key(&addr);
+        let has =
+            move |it: &&Arc<Service>| it.addresses.contains_key(&addr) || it.untouched.contains_key(&addr);
         self.all.values().filter(has).map(|it| &it.name)
     }
 

@@ -132,7 +132,9 @@ impl Ledger {
         }
         if let Some(netns) = wanted.netns {
             let table = &mut self.workloads.netns;
-            let entered_ms = table.value(&netns).map_or_else(|| low_half(now), |it| it.entered_ms);
+            let entered_ms = table
+                .value(&netns)
+                .map_or_else(|| low_half(now), |it| it.entered_ms);
             let claimed = table.claim(netns, id, wanted.netns_entry(netns, id, entered_ms));
             let write = claimed.write.map(|pod| Op::SetPod { netns, pod });
             draft.ops.extend(write);

@@ -212,6 +212,7 @@ fn as_json() {
   "pods": 2,
   "pendingPods": 1,
   "unenrolled": [],
+  "unobservedSockets": 0,
   "services": 3,
   "backends": 4,
   "maps": [
