@@ -20,7 +20,7 @@ use super::{
     following::Following,
     lock::{self, RunDir},
     readiness::Readiness,
-    removed::Removed,
+    sockets::Sockets,
     wire::Wire,
 };
 use crate::{
@@ -161,10 +161,10 @@ pub fn router(
 }
 
 /// Answers a question, on the engine's own task.
-pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, removed: &Removed, following: &Following) {
+pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, sockets: &Sockets, following: &Following) {
     // Who asked may have gone meanwhile; then nobody misses the answer.
     match ask {
-        Ask::Status(reply) => drop(reply.send(describe(engine, wire, removed, following))),
+        Ask::Status(reply) => drop(reply.send(describe(engine, wire, sockets, following))),
         Ask::Diff(reply) => drop(reply.send(if following.is_complete() {
             compare(engine)
         } else {
@@ -286,7 +286,7 @@ async fn ask<T>(
     answer.await.map_err(|_| ending())
 }
 
-fn describe(engine: &Engine, wire: Option<&Wire>, removed: &Removed, following: &Following) -> Status {
+fn describe(engine: &Engine, wire: Option<&Wire>, sockets: &Sockets, following: &Following) -> Status {
     let source::State { place, trouble } = following.state();
     let objects = engine.cluster().problems().map(|problem| problem.to_string());
     let unassigned = engine.assignment().unassigned.iter();
@@ -302,7 +302,7 @@ fn describe(engine: &Engine, wire: Option<&Wire>, removed: &Removed, following: 
         refusals: engine.ledger().refusals().map(ToString::to_string).collect(),
         pending_pods: engine.pending().describe(),
         partial: wire.map(Wire::partial).unwrap_or_default(),
-        limits: removed.limit().into_iter().collect(),
+        limits: sockets.limits(),
     }
 }
 

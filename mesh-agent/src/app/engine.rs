@@ -1,7 +1,7 @@
 //! From events to writes: the one place that changes the tables.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -291,7 +291,7 @@ impl Engine {
 
     /// Handles of the pods' network namespaces, by their cookies.
     #[must_use]
-    pub fn handles(&self) -> HashMap<u64, PathBuf> {
+    pub fn handles(&self) -> BTreeMap<u64, PathBuf> {
         let Assignment { cookies, paths, .. } = &self.assignment;
         let handle = |(pod, &cookie)| Some((cookie, paths.get(pod)?.clone()));
         cookies.iter().filter_map(handle).collect()

@@ -4,31 +4,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mesh_common::abi::{MAPS, map};
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
-    admin,
+    admin::{self, Ask},
     claim::Claim,
     config::RunArgs,
     ending::Ending,
     engine::Engine,
     flock::Patience,
     handover::{self, Loaded},
+    lock::RunDir,
     programs,
     publish::Publisher,
-    removed::{Destroyed, Removed},
+    readiness::Readiness,
     reports::Reports,
-    serve,
+    serve::{self, Exposition},
+    sockets::{self, Sockets},
     standby::Standby,
-    unobserved,
-    upkeep::Upkeep,
     wire::Wire,
 };
 use crate::{
     datapath::{
         Ebpf,
         loader::{self, MapSizes},
+        pins::Pins,
         tables::Tables,
     },
     model::ledger::Capacity,
@@ -95,16 +95,9 @@ async fn work(
     let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
     let pending = Pending::below(cgroup.path());
     let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
-    let (destroyed, unobserved) = (Destroyed::default(), Gauge::default());
-    let telemetry = exposition.complete(|mut registry| {
-        destroyed.register(&mut registry);
-        unobserved::register(&unobserved, &mut registry);
-        let events = Events::open(pins)?;
-        anyhow::Ok(Telemetry::start(pins, events, registry)?)
-    })?;
-    let (asks, mut asked) = mpsc::channel(16);
-    let router = admin::router(asks, readiness.clone(), telemetry.clone(), run_dir);
-    tokio::spawn(axum::serve(serve::listen_admin(&run_dir.admin_socket())?, router).into_future());
+    let metrics = sockets::Metrics::default();
+    let telemetry = tell(&exposition, &metrics, pins)?;
+    let mut asked = answer(run_dir, &readiness, &telemetry)?;
 
     // To be called once, when everything is known and planned.
     let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Option<Wire>> {
@@ -124,19 +117,17 @@ async fn work(
     telemetry.fill(engine.ledger().usage());
     let mut reports = Reports::start(&following, &args, &node);
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
-    let (mut look, upkeep) = (Look::default(), Upkeep::new(pins.clone()));
-    let mut removed = Removed::new(pins.clone(), destroyed);
-    let mut unobserved = unobserved::Count::new(pins.clone(), run_dir.path(), unobserved);
+    let mut look = Look::default();
+    let mut sockets = Sockets::new(pins, run_dir.path(), metrics);
     loop {
         if let Some(wire) = &mut wire {
             Wire::follow(wire, engine.assignment());
         }
         cgroups.follow(&engine.pending().places());
-        removed.follow(&engine);
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
         let complete = following.is_complete();
         if complete {
-            unobserved.follow(&engine);
+            sockets.follow(&engine);
         }
         let names_due = complete
             .then(|| publisher.publish(&engine, wire.as_ref(), run_dir))
@@ -161,22 +152,20 @@ async fn work(
             () = cgroups.changed(), if complete => engine.look_for_cgroups(),
             () = look.due(engine.is_waiting()) => look.take(|| engine.rescan()),
             () = at(names_due) => {}
-            step = removed.next(), if complete => removed.step(step, &engine),
-            found = unobserved.looked(), if complete => unobserved.keep(found),
+            step = sockets.next(), if complete => sockets.step(step, &engine),
             report = acceleration.probed(), if complete => {
                 let report = programs::allow(report, &ebpf, pins, &mut engine, run_dir);
                 readiness.note("acceleration", report.word(true));
                 telemetry.probed(report.uses());
             }
-            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &removed, &following),
+            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &sockets, &following),
             _ = retry.tick(), if complete => engine.retry(),
             _ = verify.tick() => {
                 wire.iter_mut().for_each(Wire::keep);
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
-                    upkeep.look(&engine);
+                    sockets.look(&engine);
                     reports.look(&engine, &readiness);
-                    unobserved.look(&engine);
                 }
                 readiness.note("pending pods", engine.pending().describe());
                 engine.set_watched(telemetry.watchers() > 0);
@@ -186,6 +175,28 @@ async fn work(
         }
     }
     Ok(())
+}
+
+/// Lets `/metrics` tell everything.
+fn tell(exposition: &Exposition, metrics: &sockets::Metrics, pins: &Pins) -> anyhow::Result<Telemetry> {
+    exposition.complete(|mut registry| {
+        metrics.register(&mut registry);
+        let events = Events::open(pins)?;
+        Ok(Telemetry::start(pins, events, registry)?)
+    })
+}
+
+/// Opens the admin socket; the questions that come there.
+fn answer(
+    run_dir: &RunDir,
+    readiness: &Readiness,
+    telemetry: &Telemetry,
+) -> anyhow::Result<mpsc::Receiver<Ask>> {
+    let (asks, asked) = mpsc::channel(16);
+    let admin = serve::listen_admin(&run_dir.admin_socket())?;
+    let router = admin::router(asks, readiness.clone(), telemetry.clone(), run_dir);
+    tokio::spawn(axum::serve(admin, router).into_future());
+    Ok(asked)
 }
 
 /// Comes at a time, or never.

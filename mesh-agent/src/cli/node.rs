@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{agent::Agent, failure::Failure, held::Held};
 use crate::{
-    app::{config, mounts, names::Names, unobserved},
+    app::{config, mounts, names::Names, sockets::unobserved},
     datapath::{
         hooks::HOOKS,
         links::{Cgroup, LinkError},

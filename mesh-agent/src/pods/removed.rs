@@ -1,12 +1,6 @@
 //! Destroys the sockets of connections that cannot go on, each in the network namespace of its pod.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs::File,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, fs::File, io, net::SocketAddr, path::PathBuf};
 
 use mesh_common::{
     addr::{Protocol, socket_addr},
@@ -84,7 +78,7 @@ impl Connection {
 /// Destroys the sockets of these connections; takes the handles of network namespaces by their cookies. Where none is
 /// known, the pod is no longer ours.
 #[must_use]
-pub fn destroy(doomed: Vec<(Connection, Why)>, handles: &HashMap<u64, PathBuf>) -> Outcome {
+pub fn destroy(doomed: Vec<(Connection, Why)>, handles: &BTreeMap<u64, PathBuf>) -> Outcome {
     let mut by_netns: BTreeMap<u64, Vec<(Connection, Why)>> = BTreeMap::new();
     for one in doomed {
         by_netns.entry(one.0.netns).or_default().push(one);

@@ -1,9 +1,7 @@
 //! `pod`: the pods of this node that are in the mesh, as `PODS` and `PENDING_PODS` have them, and those that ask for it
 //! and are not.
 
-use std::borrow::Cow;
-
-use std::path::PathBuf;
+use std::{borrow::Cow, collections::BTreeSet, path::PathBuf};
 
 use mesh_common::{
     names::fail_mode,
@@ -145,7 +143,7 @@ pub fn show(node: &Node, scope: &Scope, pod: &str, format: Format) -> Result<Str
 fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
     let enrolled = held.pods.iter().map(|(&cookie, pod)| PodRow {
         netns_cookie: Some(cookie),
-        unobserved_sockets: held.unobserved.get(&cookie).map(|sockets| sockets.len()),
+        unobserved_sockets: held.unobserved.get(&cookie).map(BTreeSet::len),
         ..row(held, pod, ENROLLED)
     });
     let pending = held.pending.iter().map(|(&cgroup, pod)| {

@@ -1,6 +1,9 @@
 //! `status`: how the mesh on this node is.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use mesh_common::config::{Config, flag};
 use serde::Serialize;
@@ -147,7 +150,7 @@ pub fn run(node: &Node, format: Format) -> Result<Answer, Failure> {
         pods: held.pods.len(),
         pending_pods: held.pending.len(),
         unenrolled: unenrolled(&held.names),
-        unobserved_sockets: held.unobserved.values().map(|sockets| sockets.len()).sum(),
+        unobserved_sockets: held.unobserved.values().map(BTreeSet::len).sum(),
         services: held.services.len(),
         backends: held.backends.len(),
         maps: fill(&map::rows(&node.pins, &held, &readings)),

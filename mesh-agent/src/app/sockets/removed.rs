@@ -14,8 +14,8 @@ use prometheus_client::{
 use tokio::{task::JoinHandle, time::sleep_until};
 
 use self::pace::Pace;
-use super::engine::Engine;
 use crate::{
+    app::engine::Engine,
     datapath::{
         listing::{self, ListingError},
         pins::Pins,
@@ -131,7 +131,7 @@ impl Removed {
         })
     }
 
-    /// Does what is to be done. To be called only when the whole cluster is known: what is missing in it is gone.
+    /// Does what is to be done.
     pub fn step(&mut self, step: Step, engine: &Engine) {
         match step {
             Step::Look => {
@@ -174,17 +174,14 @@ impl Removed {
         }
         let now = Instant::now();
         for error in &outcome.errors {
-            match error {
-                RemovedError::Destroy(DestroyError::Unsupported(_)) => {
-                    if self.unsupported.is_none() {
-                        tracing::warn!(%error, "connections to removed endpoints are not ended");
-                    }
-                    self.unsupported = Some(error.to_string());
+            if let RemovedError::Destroy(DestroyError::Unsupported(_)) = error {
+                if self.unsupported.is_none() {
+                    tracing::warn!(%error, "connections to removed endpoints are not ended");
                 }
-                _ => {
-                    tracing::warn!(%error, "connections to removed endpoints go on");
-                    self.pace.failed(now);
-                }
+                self.unsupported = Some(error.to_string());
+            } else {
+                tracing::warn!(%error, "connections to removed endpoints go on");
+                self.pace.failed(now);
             }
         }
         self.pace.ended(now);

@@ -3,17 +3,17 @@
 //! so that it outlives the agent.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
     path::{Path, PathBuf},
 };
 
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-use super::{engine::Engine, note};
 use crate::{
+    app::{engine::Engine, note},
     datapath::{
         listing::{self, ListingError},
         pins::Pins,
@@ -95,7 +95,7 @@ impl Count {
 
     /// Keeps what was found.
     pub fn keep(&mut self, found: Unobserved) {
-        let total: usize = found.values().map(|sockets| sockets.len()).sum();
+        let total: usize = found.values().map(BTreeSet::len).sum();
         self.gauge.set(i64::try_from(total).unwrap_or(i64::MAX));
         if self.known == found {
             return;
@@ -107,15 +107,6 @@ impl Count {
     }
 }
 
-/// Names the gauge.
-pub fn register(gauge: &Gauge, registry: &mut Registry) {
-    registry.register(
-        "mesh_unobserved_sockets",
-        "Sockets that were connected before their pod was in the mesh, and still are",
-        gauge.clone(),
-    );
-}
-
 /// Reads what an agent found; nothing where there was none.
 ///
 /// # Errors
@@ -124,7 +115,7 @@ pub fn load(run_dir: &Path) -> io::Result<Unobserved> {
     note::load(run_dir, FILE).map(Option::unwrap_or_default)
 }
 
-fn look(pins: &Pins, handles: &HashMap<u64, PathBuf>, known: &Unobserved) -> Unobserved {
+fn look(pins: &Pins, handles: &BTreeMap<u64, PathBuf>, known: &Unobserved) -> Unobserved {
     let mut found = Unobserved::new();
     for (&netns, handle) in handles {
         let sockets = match known.get(&netns) {

@@ -16,8 +16,8 @@ use mesh_common::{
 };
 use thiserror::Error;
 
-use super::engine::Engine;
 use crate::{
+    app::engine::Engine,
     datapath::{
         listing::{self, ListingError},
         pins::Pins,
