@@ -89,7 +89,9 @@ fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
             return;
         };
         let handshake = segment::handshake(ctx, sock.opened_ns, pod.entered_ms);
-        (sock, handshake.is_ours())
+        // With TCP Fast Open it is the SYN that comes in here.
+        let is_ours = segment::carried_data(ctx, flag::PASSIVE) || handshake.is_ours();
+        (sock, is_ours)
     };
     sock.established_ns = if side == flag::ACTIVE {
         // SAFETY: the helper has no preconditions.

@@ -140,7 +140,8 @@ fn pod(held: &Held, netns: u64, value: PodRef) -> (Fields, Fields) {
     let facts = fields()
         .maybe("pod", held.pod(id))
         .number("id", id)
-        .text("seed", format!("{:08x}", value.seed));
+        .text("seed", format!("{:08x}", value.seed))
+        .number("enteredMs", value.entered_ms);
     (fields().number("netns", netns), facts)
 }
 

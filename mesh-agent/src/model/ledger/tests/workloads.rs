@@ -1,5 +1,7 @@
 //! Pods, one case each.
 
+use std::time::Duration;
+
 use mesh_common::tag::{Tagged, hash_addr};
 use mesh_common::workload::{PodRef, flag, hash_cookie};
 
@@ -43,6 +45,27 @@ fn a_local_pod_comes_with_its_addresses_first_and_goes_with_its_namespace_first(
     let remove = |addr| Op::RemoveWorkload(pod_addr(addr));
     assert_eq!(plan.ops, [Op::RemovePod(101), remove(1), remove(2)]);
     node.assert_as_expected();
+}
+
+/// Sockets from before that time are not ours.
+#[test]
+fn an_entry_keeps_the_time_it_was_made() {
+    let mut node = Node::new(SMALL);
+    let entered = |node: &Node| node.kernel.observe().pods[0].1.entered_ms;
+    let mut pod = workload(&[1], Some(101));
+    node.workload(1, Some(&pod));
+    assert_eq!(entered(&node), 1_000_000);
+    node.wait(Duration::from_secs(10));
+    pod.accelerated = true;
+    assert_eq!(node.workload(1, Some(&pod)).ops.len(), 2, "address and namespace");
+    assert_eq!(entered(&node), 1_000_000);
+    node.restart(SMALL);
+    pod.accelerated = false;
+    node.workload(1, Some(&pod));
+    assert_eq!(entered(&node), 1_000_000);
+    node.workload(1, None);
+    node.workload(1, Some(&pod));
+    assert_eq!(entered(&node), 1_010_000);
 }
 
 #[test]

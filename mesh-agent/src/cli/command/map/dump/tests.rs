@@ -62,7 +62,7 @@ fn what_the_agent_writes_is_in_words() {
     assert_eq!(
         lines,
         [
-            "netns=4026 -> pod=shop/client id=1 seed=0000abcd",
+            "netns=4026 -> pod=shop/client id=1 seed=0000abcd enteredMs=0",
             "cgroup=77 -> pod=shop/web-2 id=6 seed=00000009 closed=true",
             "address=10.0.1.2 -> pod=shop/web-0 id=2 local=false enrolled=true",
             "frontend=10.0.1.2:80 protocol=UDP -> service=shop/db id=2",
@@ -210,7 +210,8 @@ fn zero_elements_and_entries_told_twice_are_left_out() {
       "value": {
         "pod": "shop/client",
         "id": 1,
-        "seed": "0000abcd"
+        "seed": "0000abcd",
+        "enteredMs": 0
       }
     }
   ]
