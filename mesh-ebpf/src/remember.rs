@@ -7,7 +7,6 @@ use mesh_common::{
     addr::{Addr, Port, Protocol},
     counter::Counter,
     packet::UdpServiceKey,
-    service::Frontend,
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey, flag},
 };
 

@@ -167,7 +167,14 @@ fn rows(held: &Held, scope: &Scope) -> Vec<PodRow> {
     let rows = known.chain(unenrolled);
     let wanted = rows.filter(|(row, labels)| scope.has(&row.pod) && scope.selects(labels.as_ref()));
     let mut rows: Vec<PodRow> = wanted.map(|(row, _)| row).collect();
-    rows.sort_by_key(|row| (row.pod.clone(), row.state.clone(), row.netns_cookie, row.cgroup_id));
+    rows.sort_by_key(|row| {
+        (
+            row.pod.clone(),
+            row.state.clone(),
+            row.netns_cookie,
+            row.cgroup_id,
+        )
+    });
     rows
 }
 

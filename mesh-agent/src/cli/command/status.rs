@@ -300,15 +300,19 @@ impl Status {
     }
 
     fn pods(&self) -> String {
-        let mut pods = format!("{} enrolled, {} pending", self.pods, self.pending_pods);
-        if !self.unenrolled.is_empty() {
-            pods += &format!(", {} kept out", self.unenrolled.len());
-        }
-        match self.unobserved_sockets {
-            0 => pods,
-            1 => pods + "; 1 socket from before is not observed",
-            some => format!("{pods}; {some} sockets from before are not observed"),
-        }
+        let kept_out = match self.unenrolled.len() {
+            0 => String::new(),
+            some => format!(", {some} kept out"),
+        };
+        let unobserved = match self.unobserved_sockets {
+            0 => String::new(),
+            1 => "; 1 socket from before is not observed".to_owned(),
+            some => format!("; {some} sockets from before are not observed"),
+        };
+        format!(
+            "{} enrolled, {} pending{kept_out}{unobserved}",
+            self.pods, self.pending_pods
+        )
     }
 
     fn ready(&self) -> String {

@@ -171,7 +171,7 @@ fn observed() -> Observed {
             PodRef {
                 workload: Tagged::new(6, flag::CLOSED, 0),
                 seed: 9,
-                reserved: 0,
+                entered_ms: 0,
             },
         )],
         touched: None,

@@ -62,7 +62,14 @@ impl Cluster {
 
     fn set_namespace(&mut self, name: &str, namespace: Option<Arc<Namespace>>) -> Dirty {
         let value = |it: Option<&Namespace>| {
-            it.map(|it| (it.dataplane.value(), it.ambient, it.acceleration.value(), it.fails_closed()))
+            it.map(|it| {
+                (
+                    it.dataplane.value(),
+                    it.ambient,
+                    it.acceleration.value(),
+                    it.fails_closed(),
+                )
+            })
         };
         let nothing = Some((None, None, None, false));
         let same = value(self.namespaces.get(name).map(AsRef::as_ref)).or(nothing)

@@ -239,7 +239,10 @@ fn pods_that_are_kept_out_are_named() {
         ..status(running(&[]), &[])
     };
     let text = output::one(&status, Format::Table).unwrap();
-    assert!(text.contains("Pods:          2 enrolled, 0 pending, 2 kept out\n"), "{text}");
+    assert!(
+        text.contains("Pods:          2 enrolled, 0 pending, 2 kept out\n"),
+        "{text}"
+    );
     let list = "\
 Pods that ask for the mesh and are not in it:
   shop/legacy: other-mesh (istio-proxy)

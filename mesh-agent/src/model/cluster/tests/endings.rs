@@ -16,6 +16,7 @@ const ROOM: Capacity = Capacity {
     members: 64,
     workloads: 64,
     pods: 64,
+    pending_pods: 64,
 };
 
 /// A cluster, its ledger, and connections of `shop/web` to the pod `a`.
