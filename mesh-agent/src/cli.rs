@@ -12,6 +12,7 @@ mod fdinfo;
 mod held;
 mod node;
 mod output;
+mod remote;
 mod scope;
 pub mod selector;
 
@@ -23,8 +24,16 @@ use self::{args::Invocation, output::style::Style};
 #[must_use]
 pub fn main() -> ExitCode {
     let invocation = Invocation::parse(env::args_os());
+    if invocation.cli.end_with_stdin {
+        remote::end_with_stdin();
+    }
     let style = Style::detect(std::io::stdout().is_terminal(), |name| env::var(name).ok());
-    let done = command::run(invocation, style).and_then(|answer| {
+    let done = match remote::target(&invocation.cli) {
+        Ok(None) => command::run(invocation, style),
+        Ok(Some(target)) => remote::run(&target, &invocation),
+        Err(failure) => Err(failure),
+    };
+    let done = done.and_then(|answer| {
         answer.print()?;
         Ok(answer.exit)
     });

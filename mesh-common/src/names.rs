@@ -120,6 +120,18 @@ pub mod path {
     pub const NETNS_DIR: &str = "/run/netns";
 }
 
+/// The agents in a cluster, as `manifests/` installs them.
+pub mod install {
+    /// Namespace of the agents.
+    pub const NAMESPACE: &str = "mesh-system";
+    /// The DaemonSet, its container, and the value of [`NAME_LABEL`] on its pods.
+    pub const AGENT: &str = "mesh-agent";
+    /// Which pods are agents (Kubernetes' recommended labels).
+    pub const NAME_LABEL: &str = "app.kubernetes.io/name";
+    /// Role and `ClusterRole` of whoever uses `meshctl` from elsewhere.
+    pub const OPERATOR: &str = "mesh-operator";
+}
+
 /// TCP ports the agent listens on.
 pub mod port {
     /// Metrics (Istio's proxy uses the same).

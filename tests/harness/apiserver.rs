@@ -14,7 +14,7 @@
 //!
 //! [`ApiServer::put`] and [`ApiServer::remove`] write as etcd would hold it, with nothing filled in; the verbs of
 //! HTTP do what the real server's do. What is not played: admission, validation of `spec` and `status`, controllers
-//! (but for emptying a deleted namespace), protobuf, `OpenAPI`, `Table`, HTTP/2, compression.
+//! (but for emptying a deleted namespace), SPDY (`pods/exec` takes WebSocket only), protobuf, `OpenAPI`, `Table`, HTTP/2, compression.
 
 mod access;
 mod answer;
@@ -26,6 +26,7 @@ mod compare;
 mod defaults;
 mod delete;
 mod discovery;
+mod exec;
 mod failure;
 mod faults;
 mod fields;
@@ -33,6 +34,7 @@ mod hex;
 mod identity;
 mod list;
 mod log;
+mod logs;
 mod managed;
 mod object;
 mod patch;
@@ -54,6 +56,7 @@ mod write;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
@@ -64,6 +67,7 @@ use tokio::sync::mpsc;
 
 pub use access::{Denial, User};
 pub use certificates::Identity;
+pub use exec::Exec;
 pub use faults::{Gone, Match};
 pub use log::Request;
 
@@ -350,6 +354,19 @@ impl ApiServer {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.shared.store().version()
+    }
+
+    // --- pods ---
+
+    /// Runs commands in pods (`pods/exec`, over WebSocket) by starting what this makes of them; an error is the container
+    /// runtime's. Without it no pod can run any.
+    pub fn run_commands(&self, runner: impl Fn(&Exec) -> Result<Command, String> + Send + Sync + 'static) {
+        *self.shared.runner() = exec::Runner::new(runner);
+    }
+
+    /// What a pod's container said: the one that runs, or the one before.
+    pub fn set_log(&self, namespace: &str, pod: &str, previous: bool, text: &str) {
+        self.shared.logs().set(namespace, pod, previous, text);
     }
 
     // --- history ---

@@ -22,6 +22,11 @@ impl Binary {
     }
 }
 
+/// Where `meshctl` is.
+pub fn meshctl() -> Result<PathBuf> {
+    find(Binary::Meshctl)
+}
+
 /// The file that the environment names, else the one built beside the test, in its profile or the other.
 pub fn find(binary: Binary) -> Result<PathBuf> {
     let (name, variable) = binary.names();

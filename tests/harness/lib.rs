@@ -74,6 +74,7 @@ pub mod twins;
 mod wait;
 
 pub use agent::{Agent, AgentBuilder};
+pub use binary::meshctl;
 pub use census::{Census, Witness};
 pub use http::Response;
 pub use janitor::sweep;

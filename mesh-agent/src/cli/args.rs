@@ -11,6 +11,7 @@ use self::verb::{
     AccelVerb, BackendVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb,
     TopArgs, WorkloadVerb,
 };
+use super::remote::args::Remote;
 use crate::app::config::Place;
 
 /// Shows what the mesh holds in the kernel of this node, and how its agent is.
@@ -23,6 +24,12 @@ pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
+    /// Whose agent is asked.
+    #[command(flatten)]
+    pub remote: Remote,
+    /// End when standard input does: whoever asked from afar is gone.
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
 }
 
 /// Options of every command.
@@ -117,6 +124,8 @@ pub struct Invocation {
     pub cli: Cli,
     /// File name of the program, for completion scripts.
     pub program: &'static str,
+    /// The arguments as they were given, without the name.
+    pub args: Vec<OsString>,
 }
 
 impl Invocation {
@@ -126,12 +135,13 @@ impl Invocation {
         let args: Vec<OsString> = args.into_iter().collect();
         let program = program(args.first());
         let mut command = command(program);
-        let cli = read(&mut command, args).unwrap_or_else(|error| error.exit());
-        Self { cli, program }
+        let cli = read(&mut command, &args).unwrap_or_else(|error| error.exit());
+        let args = args.into_iter().skip(1).collect();
+        Self { cli, program, args }
     }
 }
 
-fn read(command: &mut clap::Command, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+fn read(command: &mut clap::Command, args: &[OsString]) -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(command))?;
     // clap looks for conflicts at each level of subcommands only.
@@ -146,10 +156,18 @@ fn read(command: &mut clap::Command, args: Vec<OsString>) -> Result<Cli, clap::E
 /// subcommand, too.
 #[must_use]
 pub fn command(program: &'static str) -> clap::Command {
-    let command = Cli::command()
-        .mut_arg("bpffs", |arg| arg.global(true))
-        .mut_arg("run_dir", |arg| arg.global(true))
-        .mut_arg("host_netns", |arg| arg.global(true));
+    let everywhere = [
+        "bpffs",
+        "run_dir",
+        "host_netns",
+        "node",
+        "agent_namespace",
+        "kubeconfig",
+        "context",
+    ];
+    let command = everywhere.into_iter().fold(Cli::command(), |command, name| {
+        command.mut_arg(name, |arg| arg.global(true))
+    });
     if program == PLUGIN {
         command.name(PLUGIN).bin_name("kubectl mesh").display_name(PLUGIN)
     } else {

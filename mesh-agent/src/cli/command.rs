@@ -30,6 +30,7 @@ use super::{
     failure::Failure,
     node::Node,
     output::style::Style,
+    remote,
     scope::Scope,
 };
 
@@ -45,6 +46,9 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         all_namespaces: _,
     } = invocation.cli.global;
     let node = Node::new(place);
+    if needs_mesh(&invocation.cli.command) {
+        remote::elsewhere(&node)?;
+    }
     let scope = Scope::new(namespace);
     let text = match invocation.cli.command {
         Command::Status => return status::run(&node, output),
@@ -85,4 +89,12 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Completion { shell } => Ok(completion::script(shell, invocation.program)),
     };
     text.map(Answer::good)
+}
+
+/// Whether there is nothing to say where there is no mesh.
+fn needs_mesh(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::Check { pre: true } | Command::Version | Command::Completion { .. }
+    )
 }

@@ -42,7 +42,7 @@ impl User {
 pub struct Denial {
     /// `list`, `watch`, ...
     pub verb: Option<String>,
-    /// Plural.
+    /// Plural, and the subresource if there is one: `pods`, `pods/exec`.
     pub resource: Option<String>,
     /// Only in this namespace.
     pub namespace: Option<String>,
@@ -97,10 +97,14 @@ impl Access {
 
     /// Whether the user may.
     pub fn authorize(&self, user: &User, verb: &str, target: &Target) -> Answer<()> {
+        let resource = match &target.subresource {
+            Some(sub) => format!("{}/{sub}", target.resource.plural),
+            None => target.resource.plural.into(),
+        };
         let denied = |denial: &&Denial| {
             let fits = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|text| text == has);
             fits(&denial.verb, verb)
-                && fits(&denial.resource, target.resource.plural)
+                && fits(&denial.resource, &resource)
                 && fits(&denial.namespace, target.namespace.as_deref().unwrap_or_default())
         };
         if user.groups.iter().any(|group| group == MASTERS)
@@ -108,10 +112,6 @@ impl Access {
         {
             return Ok(());
         }
-        let resource = match &target.subresource {
-            Some(sub) => format!("{}/{sub}", target.resource.plural),
-            None => target.resource.plural.into(),
-        };
         let place = match &target.namespace {
             Some(namespace) => format!("in the namespace {namespace:?}"),
             None => "at the cluster scope".into(),

@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::delete::{self, Options};
 use super::discovery::{Document, document};
+use super::exec;
 use super::failure::{Answer, Failure};
 use super::faults::Gone;
 use super::list;
 use super::log;
+use super::logs;
 use super::object::Object;
 use super::patch;
 use super::query::Query;
@@ -56,7 +58,7 @@ async fn serve(
     request: Request<Incoming>,
     entry: &mut log::Request,
 ) -> Answer<Response<Body>> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let route = route::parse(head.uri.path());
     let verb = match (&route, &query) {
@@ -84,16 +86,16 @@ async fn serve(
     match route.ok_or_else(Failure::no_such_path)? {
         Route::Other(path) => match document(&path) {
             Some(Document::Json(value)) => Ok(json(StatusCode::OK, value.to_string())),
-            Some(Document::Text(text)) => {
-                let mut response = json(StatusCode::OK, text);
-                let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, plain);
-                Ok(response)
-            }
+            Some(Document::Text(text)) => Ok(plain(text)),
             None => Err(Failure::no_such_path()),
         },
         Route::Objects(target) => {
             let verb = verb.ok_or_else(Failure::method_not_allowed)?;
+            match target.subresource.as_deref() {
+                Some("exec") => return exec::open(shared, &target, &mut head),
+                Some("log") => return logs::read(shared, &target, &head).map(plain),
+                _ => {}
+            }
             check_accept(&head.headers)?;
             let body = collect(body).await?;
             objects(shared, verb, &target, &query, &head.headers, &body)
@@ -309,6 +311,13 @@ fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     decorate(&mut response);
+    response
+}
+
+fn plain(text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = json(StatusCode::OK, text);
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
     response
 }
 

@@ -20,7 +20,7 @@ pub struct Target {
     pub namespace: Option<String>,
     /// of this name,
     pub name: Option<String>,
-    /// this part of it: `status`.
+    /// this part of it: `status`, or of a pod `exec` and `log`.
     pub subresource: Option<String>,
 }
 
@@ -53,6 +53,7 @@ pub fn parse(path: &str) -> Option<Route> {
     };
     let known = match subresource {
         Some("status") => resource.has_status(),
+        Some("exec" | "log") => resource.group.is_empty() && resource.plural == "pods",
         Some(_) => false,
         None => true,
     };
@@ -102,7 +103,9 @@ mod tests {
             ),
             ("/api/v1/pods/b", None),
             ("/api/v1/namespaces/a/nodes", None),
-            ("/api/v1/namespaces/a/pods/b/log", None),
+            ("/api/v1/namespaces/a/pods/b/log", Some("pods a b log")),
+            ("/api/v1/namespaces/a/pods/b/attach", None),
+            ("/api/v1/namespaces/a/services/b/exec", None),
             ("/api/v1/namespaces/a/configmaps/b/status", None),
             ("/api/v1/things", None),
             ("/apis/", Some("/apis")),

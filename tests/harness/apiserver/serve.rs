@@ -81,6 +81,7 @@ async fn connection(shared: Arc<Shared>, tls: TlsAcceptor, stream: TcpStream) {
         });
         http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
             .await
             .ok()
     };

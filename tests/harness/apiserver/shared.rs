@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::access::Access;
+use super::exec::Runner;
 use super::faults::Faults;
 use super::log::Request;
+use super::logs::Logs;
 use super::store::Store;
 use crate::lock::lock;
 
@@ -18,6 +20,8 @@ pub struct Shared {
     store: Mutex<Store>,
     faults: Mutex<Faults>,
     requests: Mutex<Vec<Request>>,
+    runner: Mutex<Runner>,
+    logs: Mutex<Logs>,
     /// Time between two bookmarks.
     bookmarks: Mutex<Duration>,
     /// Rises with every change of the store or the faults.
@@ -34,6 +38,8 @@ impl Shared {
             store: Mutex::new(store),
             faults: Mutex::default(),
             requests: Mutex::default(),
+            runner: Mutex::default(),
+            logs: Mutex::default(),
             bookmarks: Mutex::new(bookmarks),
             changes: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
@@ -93,6 +99,16 @@ impl Shared {
     /// From the next bookmark on.
     pub fn set_bookmarks(&self, interval: Duration) {
         *lock(&self.bookmarks) = interval;
+    }
+
+    /// What runs commands in pods.
+    pub fn runner(&self) -> MutexGuard<'_, Runner> {
+        lock(&self.runner)
+    }
+
+    /// What containers said.
+    pub fn logs(&self) -> MutexGuard<'_, Logs> {
+        lock(&self.logs)
     }
 
     /// Remembers a request.

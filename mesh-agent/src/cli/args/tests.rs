@@ -5,7 +5,7 @@ use super::*;
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     read(
         &mut command("meshctl"),
-        line.split(' ').map(OsString::from).collect(),
+        &line.split(' ').map(OsString::from).collect::<Vec<_>>(),
     )
 }
 

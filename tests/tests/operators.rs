@@ -1,0 +1,316 @@
+//! What operators do from a machine of their own: `kubectl mesh`, through the API server, into the agent's pod.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use harness::apiserver::{Denial, Exec, User};
+use harness::cluster::Cluster;
+use harness::{Launch, eventually, require_root};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(10);
+const NODE: &str = harness::agent::NODE_NAME;
+
+/// A cluster whose agents' pods run `meshctl` as it is on this node, and a laptop.
+struct Laptop {
+    cluster: Cluster,
+    /// `meshctl` under the name that kubectl looks for.
+    plugin: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+/// An agent's pod.
+fn agent_pod(name: &str, node: &str, state: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "mesh-system", "uid": name,
+            "labels": {"app.kubernetes.io/name": "mesh-agent"},
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "mesh-agent", "image": "mesh-agent"}]},
+        "status": {"phase": "Running", "containerStatuses": [{
+            "name": "mesh-agent", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state,
+        }]},
+    })
+}
+
+fn running() -> Value {
+    json!({"running": {"startedAt": "2025-01-01T00:00:00Z"}})
+}
+
+impl Laptop {
+    fn open(test_name: &str) -> Result<Self> {
+        let cluster = Cluster::open(test_name)?;
+        let sandbox = &cluster.sandbox;
+        let dir = sandbox.manifests().dir().join("laptop");
+        std::fs::create_dir(&dir)?;
+        let plugin = dir.join("kubectl-mesh");
+        let meshctl = harness::meshctl()?;
+        symlink(&meshctl, &plugin)?;
+        let place = [
+            "--bpffs".into(),
+            sandbox.bpffs().into_os_string(),
+            "--run-dir".into(),
+            sandbox.run_dir().into_os_string(),
+        ];
+        cluster.server.run_commands(move |exec: &Exec| {
+            if exec.container != "mesh-agent" || exec.command.first().map(String::as_str) != Some("meshctl") {
+                return Err(format!("no such program: {exec:?}"));
+            }
+            let mut command = Command::new(&meshctl);
+            command.args(&exec.command[1..]).args(&place);
+            Ok(command)
+        });
+        cluster.server.add_token("jane", User::named("jane"));
+        let kubeconfig = dir.join("config");
+        std::fs::write(&kubeconfig, cluster.server.kubeconfig(&json!({"token": "jane"})))?;
+        cluster
+            .server
+            .put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mesh-system"}}))?;
+        cluster.server.put(&agent_pod("mesh-agent-a", NODE, &running()))?;
+        Ok(Self {
+            cluster,
+            plugin,
+            kubeconfig,
+        })
+    }
+
+    /// `kubectl mesh`, where there is neither an agent nor a table.
+    fn mesh(&self, line: &str) -> Launch {
+        let launch = self.cluster.sandbox.node().command(&self.plugin);
+        launch.args(line.split(' ')).env("KUBECONFIG", &self.kubeconfig)
+    }
+
+    fn said(&self, line: &str) -> Result<Said> {
+        self.mesh(line).output()?.try_into()
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl TryFrom<Output> for Said {
+    type Error = anyhow::Error;
+
+    fn try_from(output: Output) -> Result<Self> {
+        Ok(Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout)?,
+            err: String::from_utf8(output.stderr)?,
+        })
+    }
+}
+
+#[test]
+fn a_laptop_sees_what_the_node_sees() -> Result<()> {
+    require_root!();
+    let laptop = Laptop::open("laptop")?;
+    let web = laptop.cluster.backend("web", 11)?;
+    laptop.cluster.sell("web", 10, &[&web])?;
+    let _agent = laptop.cluster.agent().start()?;
+    let here = laptop.cluster.meshctl("service list")?;
+    assert!(here.contains("web"), "{here}");
+    for line in [
+        "--node node-1 service list",
+        "service list --node=node-1",
+        "--pod shop/web service list",
+        "--pod web -n shop service list --agent-namespace mesh-system --context double",
+    ] {
+        let said = laptop.said(line)?;
+        assert_eq!(
+            (said.code, said.out.as_str(), said.err.as_str()),
+            (Some(0), here.as_str(), ""),
+            "{line}"
+        );
+    }
+    // What the command says and how it ends is the agent's, also where it fails.
+    let said = laptop.said("--node node-1 service show shop/none")?;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    assert_eq!(said.err, "meshctl: service shop/none is not in the kernel\n");
+    let said = laptop.said("--node node-1 map dump NONE")?;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    granted_by_the_roles(&laptop)
+}
+
+/// The verbs that the Role and the `ClusterRole` of the manifests grant, as `kind verb resource`.
+fn granted() -> Result<Vec<String>> {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../manifests/components/operator/rbac.yaml"
+    );
+    let roles: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(file)?)?;
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(|it| it.as_str().map(ToOwned::to_owned)).collect()
+    };
+    let mut granted = Vec::new();
+    for role in roles {
+        for rule in role["rules"].as_array().context("rules")? {
+            for resource in texts(&rule["resources"]) {
+                let kind = role["kind"].as_str().unwrap_or_default();
+                let verbs = texts(&rule["verbs"]).into_iter();
+                granted.extend(verbs.map(|verb| format!("{kind} {verb} {resource}")));
+            }
+        }
+    }
+    Ok(granted)
+}
+
+/// Nothing was asked for that the documented roles do not grant.
+fn granted_by_the_roles(laptop: &Laptop) -> Result<()> {
+    let granted = granted()?;
+    let requests = laptop.cluster.server.requests();
+    let hers: Vec<_> = requests.iter().filter(|request| request.user == "jane").collect();
+    ensure!(!hers.is_empty(), "{requests:?}");
+    for request in hers {
+        let kind = if request.namespace == "mesh-system" {
+            "Role"
+        } else {
+            "ClusterRole"
+        };
+        let sub = Some(&request.subresource).filter(|sub| !sub.is_empty());
+        let resource = sub.map_or(request.resource.clone(), |sub| {
+            format!("{}/{sub}", request.resource)
+        });
+        let right = format!("{kind} {} {resource}", request.verb);
+        ensure!(granted.contains(&right), "{right} is not among {granted:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn flows_are_followed_from_a_laptop_until_it_goes() -> Result<()> {
+    require_root!();
+    let laptop = Laptop::open("laptop-flows")?;
+    let web = laptop.cluster.backend("web", 11)?;
+    laptop.cluster.sell("web", 10, &[&web])?;
+    let _agent = laptop.cluster.agent().start()?;
+    let follower = laptop.mesh("--node node-1 flows -f").start()?;
+    let in_the_pod = |count: usize| {
+        let sandbox = laptop.cluster.sandbox.run_dir().display().to_string();
+        eventually(SOON, || {
+            let found = commands_with(&["--end-with-stdin", &sandbox])?;
+            ensure!(found == count, "{found} commands in the pod, not {count}");
+            Ok(())
+        })
+    };
+    in_the_pod(1)?;
+    eventually(SOON, || {
+        assert_eq!(laptop.cluster.ask(10)?, "web");
+        let log = follower.log();
+        ensure!(log.contains("shop/client") && log.contains("opened"), "{log}");
+        Ok(())
+    })?;
+    // What Ctrl-C sends. The command in the pod ends, too, although nothing happens that it could say.
+    follower.signal(Signal::INT)?;
+    let status = follower.wait(SOON)?;
+    ensure!(!status.success(), "{status}");
+    in_the_pod(0)
+}
+
+/// How many processes have all of these words in their command lines.
+fn commands_with(words: &[&str]) -> Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir("/proc")? {
+        // Processes come and go.
+        let line = std::fs::read(entry?.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        count += usize::from(words.iter().all(|word| line.contains(word)));
+    }
+    Ok(count)
+}
+
+#[test]
+fn what_is_in_the_way_is_named() -> Result<()> {
+    require_root!();
+    let laptop = Laptop::open("laptop-ways")?;
+    let server = &laptop.cluster.server;
+    let fails = |line: &str, words: &[&str]| -> Result<()> {
+        let said = laptop.said(line)?;
+        ensure!(said.code != Some(0) && said.out.is_empty(), "{line}: {said:?}");
+        for word in words {
+            ensure!(
+                said.err.contains(word),
+                "{line}: {word:?} is missing in {}",
+                said.err
+            );
+        }
+        ensure!(said.err.lines().count() == 1, "{line}: {}", said.err);
+        Ok(())
+    };
+    fails(
+        "status",
+        &["no mesh on this machine", "--node NODE", "--pod NS/NAME"],
+    )?;
+    fails(
+        "--node other status",
+        &["no agent on node other", "get daemonset mesh-agent"],
+    )?;
+    fails(
+        "--node node-1 --agent-namespace none status",
+        &["in namespace none"],
+    )?;
+    fails("--pod shop/none status", &["pod shop/none is not in the cluster"])?;
+    fails("--pod web status", &["in which namespace"])?;
+    fails("--context double status", &["--node or --pod"])?;
+    fails(
+        "--context none --node node-1 status",
+        &["kubeconfig", "none", "--kubeconfig FILE"],
+    )?;
+    server.put(&agent_pod(
+        "mesh-agent-b",
+        "node-2",
+        &json!({"waiting": {"reason": "ImagePullBackOff"}}),
+    ))?;
+    fails(
+        "--node node-2 status",
+        &["does not run: mesh-agent-b (ImagePullBackOff)"],
+    )?;
+    for (verb, resource, role) in [
+        ("list", "pods", "the Role mesh-operator"),
+        ("get", "pods/exec", "the Role mesh-operator"),
+    ] {
+        server.deny(Denial {
+            verb: Some(verb.into()),
+            resource: Some(resource.into()),
+            namespace: None,
+        });
+        fails(
+            "--node node-1 status",
+            &["forbidden", role, "components/operator"],
+        )?;
+        server.allow_all();
+    }
+    server.deny(Denial {
+        verb: Some("get".into()),
+        resource: Some("pods".into()),
+        namespace: None,
+    });
+    fails(
+        "--pod shop/client status",
+        &["forbidden", "the ClusterRole mesh-operator"],
+    )?;
+    server.allow_all();
+    // No agent runs on the node, but its pod is there: what is said is said by the meshctl in it.
+    fails("--node node-1 flows", &["mesh-agent is not running"])?;
+    server.put(&agent_pod("mesh-agent-c", NODE, &running()))?;
+    let said = laptop.said("--node node-1 version")?;
+    ensure!(
+        said.code == Some(0) && said.err.contains("mesh-agent-a is asked, and not mesh-agent-c"),
+        "{said:?}"
+    );
+    server.remove("pods", "mesh-system", "mesh-agent-c")?;
+    server.run_commands(|_| Err("no such file or directory: meshctl".into()));
+    fails("--node node-1 status", &["could not run meshctl", "no such file"])?;
+    server.down()?;
+    fails("--node node-1 status", &["does not answer", &server.url()])
+}
