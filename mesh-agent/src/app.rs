@@ -23,6 +23,7 @@ pub mod readiness;
 mod reports;
 pub mod run;
 pub mod serve;
+pub mod settings;
 pub mod sockets;
 pub mod standby;
 mod taint;

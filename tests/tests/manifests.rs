@@ -9,32 +9,29 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{CommandFactory as _, Parser as _};
 use harness::require;
 use mesh_agent::app::config::{Cli, Command, Supervised};
+use mesh_agent::app::settings;
 use mesh_common::names;
 use serde_json::Value;
 
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests");
 
-/// The `DaemonSet` and the settings it gets.
+/// The `DaemonSet` and the file of settings it gets.
 struct Install {
     daemon_set: Value,
-    settings: Vec<(String, String)>,
+    settings: String,
 }
 
 impl Install {
     fn read() -> Result<Self> {
         let kustomization = document("base/kustomization.yaml")?;
-        let literals = kustomization["configMapGenerator"][0]["literals"].as_array();
-        let setting = |literal: &Value| {
-            let (name, value) = literal.as_str()?.split_once('=')?;
-            Some((name.to_owned(), value.to_owned()))
-        };
+        let literal = kustomization["configMapGenerator"][0]["literals"][0].as_str();
+        let (name, settings) = literal
+            .and_then(|literal| literal.split_once('='))
+            .context("no settings")?;
+        ensure!(name == "config.yaml", "{name}");
         Ok(Self {
             daemon_set: document("base/daemonset.yaml")?,
-            settings: literals
-                .context("no settings")?
-                .iter()
-                .filter_map(setting)
-                .collect(),
+            settings: settings.to_owned(),
         })
     }
 
@@ -56,11 +53,23 @@ impl Install {
             .collect()
     }
 
-    /// Values of environment variables that are written down, here or in the settings.
+    /// Values of environment variables that are written down.
     fn environment(&self) -> Vec<(String, String)> {
         let env = self.container()["env"].as_array().into_iter().flatten();
-        let given = env.filter_map(|env| Some((env["name"].as_str()?.into(), env["value"].as_str()?.into())));
-        given.chain(self.settings.iter().cloned()).collect()
+        env.filter_map(|env| Some((env["name"].as_str()?.into(), env["value"].as_str()?.into())))
+            .collect()
+    }
+
+    /// The file of settings, in the container.
+    fn settings_file(&self) -> Result<String> {
+        let spec = &self.daemon_set["spec"]["template"]["spec"];
+        let mut volumes = spec["volumes"].as_array().into_iter().flatten();
+        let volume = volumes.find(|volume| volume["configMap"].is_object());
+        let volume = volume.context("no ConfigMap is mounted")?;
+        let mut mounts = self.container()["volumeMounts"].as_array().into_iter().flatten();
+        let mount = mounts.find(|mount| mount["name"] == volume["name"]);
+        let path = mount.and_then(|mount| mount["mountPath"].as_str());
+        Ok(format!("{}/config.yaml", path.context("it is not mounted")?))
     }
 }
 
@@ -87,25 +96,37 @@ fn parse(install: &Install) -> Result<Cli> {
             long.with_context(|| format!("{name} is nothing to the agent"))?
         ));
     }
-    Ok(Cli::try_parse_from(
-        std::iter::once("mesh-agent".to_owned()).chain(args),
-    )?)
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("config.yaml");
+    fs::write(&file, &install.settings)?;
+    let (there, here) = (install.settings_file()?, file.display().to_string());
+    let args = args.iter().map(|arg| arg.replace(&there, &here).into());
+    let cli = settings::read(
+        &std::iter::once("mesh-agent".into())
+            .chain(args)
+            .collect::<Vec<_>>(),
+    );
+    let mut cli = cli?;
+    let read = cli.run_args().and_then(|args| args.config.clone());
+    ensure!(
+        read == Some(file),
+        "--config names another file than {there}: {read:?}"
+    );
+    Ok(cli)
 }
 
 #[test]
 fn the_agent_takes_what_the_manifests_give_it() -> Result<()> {
     let mut install = Install::read()?;
     drop(parse(&install)?);
-    install.settings = vec![("MESH_PACKETS".into(), "some".into())];
+    install.settings = "packets: some".into();
     let refused = parse(&install)
         .err()
         .context("a setting that is none was taken")?;
     assert!(refused.to_string().contains("some"), "{refused}");
-    install.settings = vec![("MESH_PAKETS".into(), "auto".into())];
-    let unknown = parse(&install)
-        .err()
-        .context("a variable that is none was taken")?;
-    assert!(unknown.to_string().contains("MESH_PAKETS"), "{unknown}");
+    install.settings = "pakets: auto".into();
+    let unknown = parse(&install).err().context("a key that is none was taken")?;
+    assert!(unknown.to_string().contains("no setting pakets"), "{unknown}");
     Ok(())
 }
 
@@ -254,8 +275,8 @@ const SLIPS: [(&str, &str, &str, &str); 12] = [
     ),
     (
         "base/daemonset.yaml",
-        "- configMapRef:\n                name: mesh-agent",
-        "- configMapRef:\n                name: agent",
+        "configMap:\n            name: mesh-agent",
+        "configMap:\n            name: agent",
         "no ConfigMap \"agent\"",
     ),
     (

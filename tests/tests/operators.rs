@@ -314,3 +314,55 @@ fn what_is_in_the_way_is_named() -> Result<()> {
     server.down()?;
     fails("--node node-1 status", &["does not answer", &server.url()])
 }
+
+#[test]
+fn settings_come_from_flags_variables_and_a_file() -> Result<()> {
+    require_root!();
+    let cluster = Cluster::open("settings")?;
+    let sandbox = &cluster.sandbox;
+    let file = sandbox.manifests().dir().join("config.yaml.txt");
+    std::fs::write(
+        &file,
+        "packets: off\nlog-format: json\nmap-size: [AFFINITY=4096]\n",
+    )?;
+    let agent = || cluster.agent().arg("--config").arg(&file);
+    {
+        let agent = agent().env("LOG_FORMAT", "text").start()?;
+        let shown: Value = serde_json::from_str(&cluster.meshctl("config -o json")?)?;
+        let setting = |key: &str| {
+            let items = shown["items"].as_array().into_iter().flatten();
+            let found = items.clone().find(|item| item["key"] == key);
+            found.map(|item| (item["value"].clone(), item["saidBy"].clone()))
+        };
+        let by_file = json!(file);
+        for (key, value, said_by) in [
+            ("packets", json!("off"), by_file.clone()),
+            ("map-size", json!("AFFINITY=4096"), by_file),
+            ("log-format", json!("text"), json!("$LOG_FORMAT")),
+            ("start-jitter", json!("0"), json!("--start-jitter")),
+            ("netns-dir", json!(sandbox.netns_dir()), json!("--netns-dir")),
+            ("wait-for-handover", json!("false"), Value::Null),
+        ] {
+            assert_eq!(setting(key), Some((value, said_by)), "{key}");
+        }
+        // They are what the agent does.
+        let maps = cluster.meshctl("map list")?;
+        let affinity = maps.lines().find(|line| line.starts_with("AFFINITY"));
+        ensure!(affinity.is_some_and(|line| line.contains("4096")), "{maps}");
+        ensure!(!agent.log().contains("{\"timestamp\""), "{}", agent.log());
+        let said: Said = sandbox.meshctl(["config"])?.try_into()?;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+        std::fs::write(&file, "packets: auto\n")?;
+        let said: Said = sandbox.meshctl(["config"])?.try_into()?;
+        ensure!(said.err.contains("restart the agent"), "{said:?}");
+    }
+    std::fs::write(&file, "colour: red\n")?;
+    let refused = agent().supervised(&[]).launch()?;
+    let status = refused.program().wait(SOON)?;
+    let log = refused.log();
+    assert_eq!(status.code(), Some(2), "{log}");
+    for word in ["config.yaml.txt", "no setting colour", "meshctl config schema"] {
+        ensure!(log.contains(word), "{word:?} is missing in {log}");
+    }
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! The admin interface: what only the agent knows, asked over a Unix socket.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -20,6 +20,7 @@ use super::{
     following::Following,
     lock::{self, RunDir},
     readiness::Readiness,
+    settings::Settings,
     sockets::Sockets,
     wire::Wire,
 };
@@ -127,6 +128,9 @@ pub const UNUSED: &str = "/v1/unused";
 /// Path to POST to, with a [`Switch`] as query.
 pub const ACCELERATION: &str = "/v1/acceleration";
 
+/// Path of the [`Settings`].
+pub const SETTINGS: &str = "/v1/settings";
+
 /// Path of the flow records, one JSON object a line; takes a [`FlowQuery`].
 pub const FLOWS: &str = "/v1/flows";
 
@@ -136,6 +140,7 @@ struct Admin {
     readiness: Readiness,
     telemetry: Telemetry,
     run_dir: PathBuf,
+    settings: Arc<Settings>,
 }
 
 /// The interface of the agent that has this runtime directory.
@@ -144,18 +149,24 @@ pub fn router(
     readiness: Readiness,
     telemetry: Telemetry,
     run_dir: &RunDir,
+    settings: Settings,
 ) -> Router {
     let admin = Admin {
         asks,
         readiness,
         telemetry,
         run_dir: run_dir.path().to_path_buf(),
+        settings: Arc::new(settings),
     };
     Router::new()
         .route(STATUS, get(status))
         .route(DIFF, get(diff))
         .route(UNUSED, get(unused))
         .route(FLOWS, get(flows))
+        .route(
+            SETTINGS,
+            get(async |State(admin): State<Admin>| Json(admin.settings.now())),
+        )
         .route(ACCELERATION, post(switch))
         .with_state(admin)
 }

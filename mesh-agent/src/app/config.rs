@@ -8,6 +8,7 @@ use mesh_common::{
     names::{path, port},
 };
 
+use super::settings::Settings;
 use crate::datapath::packets::Way;
 
 /// The node agent of the mesh: loads the kernel programs and keeps their tables equal to what Kubernetes says.
@@ -48,9 +49,26 @@ pub enum Supervised {
     Run(Box<RunArgs>),
 }
 
+/// The name of the command that looks after the agent.
+pub const BROKER: &str = "broker";
+
 impl Supervised {
     /// The name of the command.
     pub const RUN: &str = "run";
+}
+
+impl Cli {
+    /// The options of `run`, also where a broker runs it.
+    pub fn run_args(&mut self) -> Option<&mut RunArgs> {
+        match &mut self.command {
+            Command::Run(args)
+            | Command::Broker(BrokerArgs {
+                command: Supervised::Run(args),
+                ..
+            }) => Some(args),
+            Command::Cleanup(_) => None,
+        }
+    }
 }
 
 /// Where the agent keeps its things; the same for `run` and `cleanup`.
@@ -76,15 +94,22 @@ pub struct RunArgs {
     /// Where the agent keeps its things.
     #[command(flatten)]
     pub place: Place,
+    /// File with settings: a YAML mapping whose keys are these flags without their dashes. Flags and variables count
+    /// more. It is read at the start only.
+    #[arg(long, env = "MESH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where each setting comes from.
+    #[arg(skip)]
+    pub settings: Settings,
     /// Directory of Kubernetes YAML or JSON to follow instead of an API server: Namespace, Node, Pod, Service,
     /// EndpointSlice.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    #[arg(long, env = "MESH_MANIFESTS", value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
     /// Kubeconfig with the API server to follow [default: $KUBECONFIG, else the service account of the pod].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "MESH_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "MESH_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
     /// The API server is first asked at some time within so many seconds, so that the agents of a cluster do not ask
     /// together.
@@ -106,13 +131,13 @@ pub struct RunArgs {
     #[arg(long, env = "MESH_REMOVE_TAINT", value_parser = clap::builder::FalseyValueParser::new())]
     pub remove_taint: bool,
     /// Address that serves /metrics.
-    #[arg(long, value_name = "ADDR", default_value_t = any(port::METRICS))]
+    #[arg(long, env = "MESH_METRICS_ADDRESS", value_name = "ADDR", default_value_t = any(port::METRICS))]
     pub metrics_address: SocketAddr,
     /// Address that serves /readyz and /healthz.
-    #[arg(long, value_name = "ADDR", default_value_t = any(port::READINESS))]
+    #[arg(long, env = "MESH_READINESS_ADDRESS", value_name = "ADDR", default_value_t = any(port::READINESS))]
     pub readiness_address: SocketAddr,
-    /// Size of a map in entries, other than its default; may be given several times.
-    #[arg(long = "map-size", value_name = "MAP=ENTRIES", value_parser = map_size)]
+    /// Size of a map in entries, other than its default; may be given several times, or separated by commas.
+    #[arg(long = "map-size", env = "MESH_MAP_SIZE", value_name = "MAP=ENTRIES", value_parser = map_size, value_delimiter = ',')]
     pub map_sizes: Vec<(String, u32)>,
     /// How packets and UDP flows are counted at the pods' interfaces; TCP connections always are.
     #[arg(long, env = "MESH_PACKETS", value_enum, default_value_t = Packets::Auto)]

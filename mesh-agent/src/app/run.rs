@@ -20,6 +20,7 @@ use super::{
     readiness::Readiness,
     reports::Reports,
     serve::{self, Exposition},
+    settings::Settings,
     sockets::{self, Sockets},
     standby::Standby,
     wire::Wire,
@@ -97,7 +98,7 @@ async fn work(
     let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
     let metrics = sockets::Metrics::default();
     let telemetry = tell(&exposition, &metrics, pins)?;
-    let mut asked = answer(run_dir, &readiness, &telemetry)?;
+    let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
 
     // To be called once, when everything is known and planned.
     let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Option<Wire>> {
@@ -191,10 +192,11 @@ fn answer(
     run_dir: &RunDir,
     readiness: &Readiness,
     telemetry: &Telemetry,
+    settings: Settings,
 ) -> anyhow::Result<mpsc::Receiver<Ask>> {
     let (asks, asked) = mpsc::channel(16);
     let admin = serve::listen_admin(&run_dir.admin_socket())?;
-    let router = admin::router(asks, readiness.clone(), telemetry.clone(), run_dir);
+    let router = admin::router(asks, readiness.clone(), telemetry.clone(), run_dir, settings);
     tokio::spawn(axum::serve(admin, router).into_future());
     Ok(asked)
 }

@@ -2,12 +2,11 @@
 
 use std::{env, ffi::OsString, io::IsTerminal, process::ExitCode};
 
-use clap::Parser;
 use mesh_agent::{
     app::{
         broker, cleanup,
-        config::{BrokerArgs, Cli, Command, LogFormat, RunArgs, Supervised},
-        run,
+        config::{BrokerArgs, Command, LogFormat, RunArgs, Supervised},
+        run, settings,
     },
     sys::heap,
 };
@@ -15,7 +14,9 @@ use mesh_common::names::exit;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let args: Vec<OsString> = env::args_os().collect();
+    let cli = settings::read(&args).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Run(args) => start(*args).map(|()| exit::OK),
         Command::Broker(args) => supervise(&args),
         Command::Cleanup(place) => cleanup::cleanup(&place).map(|removed| {

@@ -16,6 +16,7 @@ use super::failure::Failure;
 use crate::app::{
     admin::{self, Drift, FlowQuery, Status, UnusedEndpoint},
     lock,
+    settings::Settings,
 };
 
 /// The agent answers from memory; only one that hangs takes this long.
@@ -75,6 +76,11 @@ impl Agent {
     /// The endpoints of a Service that are not used.
     pub fn unused(&self, namespace: &str, name: &str) -> Result<Vec<UnusedEndpoint>, Silence> {
         self.get(&format!("{}?namespace={namespace}&name={name}", admin::UNUSED))
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> Result<Settings, Silence> {
+        self.get(admin::SETTINGS)
     }
 
     /// Switches acceleration off, or on again.

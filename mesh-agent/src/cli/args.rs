@@ -8,8 +8,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use clap_complete::Shell;
 
 use self::verb::{
-    AccelVerb, BackendVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb,
-    TopArgs, WorkloadVerb,
+    AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb,
+    ServiceVerb, TopArgs, WorkloadVerb,
 };
 use super::remote::args::Remote;
 use crate::app::config::Place;
@@ -108,6 +108,12 @@ pub enum Command {
     Top(TopArgs),
     /// Compare what the kernel holds with what the agent wants; fails where they differ.
     Diff,
+    /// What the agent was started with, and who said so: flag, variable, file or default.
+    Config {
+        /// What else to do with settings.
+        #[command(subcommand)]
+        verb: Option<ConfigVerb>,
+    },
     /// Versions of meshctl and of the agent.
     Version,
     /// Write a completion script for a shell.

@@ -4,6 +4,7 @@ mod accel;
 mod backend;
 mod check;
 mod completion;
+mod config;
 mod connection;
 mod diff;
 mod flows;
@@ -23,8 +24,8 @@ use super::{
     args::{
         Command, Global, Invocation,
         verb::{
-            AccelVerb, BackendVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb, ServiceVerb,
-            WorkloadVerb,
+            AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb,
+            ServiceVerb, WorkloadVerb,
         },
     },
     failure::Failure,
@@ -85,6 +86,10 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Accel(AccelVerb::Status) => accel::status(&node, output),
         Command::Accel(AccelVerb::Enable) => accel::switch(&node, false),
         Command::Accel(AccelVerb::Disable) => accel::switch(&node, true),
+        Command::Config { verb: None } => config::show(&node, output),
+        Command::Config {
+            verb: Some(ConfigVerb::Schema),
+        } => config::schema(output),
         Command::Version => version::run(&node, output),
         Command::Completion { shell } => Ok(completion::script(shell, invocation.program)),
     };
@@ -95,6 +100,9 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
 fn needs_mesh(command: &Command) -> bool {
     !matches!(
         command,
-        Command::Check { pre: true } | Command::Version | Command::Completion { .. }
+        Command::Check { pre: true }
+            | Command::Config { verb: Some(_) }
+            | Command::Version
+            | Command::Completion { .. }
     )
 }

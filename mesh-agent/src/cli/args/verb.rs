@@ -146,6 +146,13 @@ pub enum AccelVerb {
     Disable,
 }
 
+/// What else to do with settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// What can be set: the key in the file, which is also the flag's name, the variable, the default.
+    Schema,
+}
+
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {

@@ -73,17 +73,22 @@ fn of_workload(world: &World, workload: Object<'_>) -> Vec<Finding> {
     if !name.is_empty() && !world.of("ServiceAccount").any(has_account) {
         findings.push(workload.finding(account, "no such ServiceAccount"));
     }
+    for (pointer, volume) in workload.items("/spec/template/spec/volumes") {
+        let Some(name) = volume["configMap"]["name"].as_str() else {
+            continue;
+        };
+        let wanted = (workload.namespace(), name);
+        let made = kustomization::config_maps(world).any(|it| it == wanted);
+        let there = world
+            .of("ConfigMap")
+            .any(|it| (it.namespace(), it.name()) == wanted);
+        if !made && !there {
+            findings.push(workload.finding(&pointer, format!("no ConfigMap {name:?}")));
+        }
+    }
     for (pointer, _) in pods::containers(workload) {
-        for (pointer, source) in workload.items(&format!("{pointer}/envFrom")) {
-            let name = source["configMapRef"]["name"].as_str().unwrap_or_default();
-            let wanted = (workload.namespace(), name);
-            let made = kustomization::config_maps(world).any(|it| it == wanted);
-            let there = world
-                .of("ConfigMap")
-                .any(|it| (it.namespace(), it.name()) == wanted);
-            if !made && !there {
-                findings.push(workload.finding(&pointer, format!("no ConfigMap {name:?}")));
-            }
+        for (pointer, _) in workload.items(&format!("{pointer}/envFrom")) {
+            findings.push(workload.finding(&pointer, "a source that is not checked: teach mesh-manifests"));
         }
     }
     findings
