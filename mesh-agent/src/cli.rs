@@ -15,6 +15,7 @@ mod output;
 mod remote;
 mod scope;
 pub mod selector;
+mod sysdump;
 
 use std::{env, io::IsTerminal, process::ExitCode};
 

@@ -1,7 +1,9 @@
 //! What operators do from a machine of their own: `kubectl mesh`, through the API server, into the agent's pod.
 
+use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -364,5 +366,126 @@ fn settings_come_from_flags_variables_and_a_file() -> Result<()> {
     for word in ["config.yaml.txt", "no setting colour", "meshctl config schema"] {
         ensure!(log.contains(word), "{word:?} is missing in {log}");
     }
+    Ok(())
+}
+
+/// The files of an archive.
+fn unpacked(file: &Path) -> Result<BTreeMap<String, String>> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(file)?));
+    let mut files = BTreeMap::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let (name, mut bytes) = (entry.path()?.display().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes)?;
+        files.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+    }
+    Ok(files)
+}
+
+/// That a file has a word in it.
+fn has(files: &BTreeMap<String, String>, name: &str, word: &str) -> Result<()> {
+    let names: Vec<_> = files.keys().collect();
+    let text = files
+        .get(name)
+        .with_context(|| format!("no {name} among {names:?}"))?;
+    ensure!(text.contains(word), "{word:?} is not in {name}: {text}");
+    Ok(())
+}
+
+#[test]
+fn a_sysdump_has_it_all_and_no_secrets() -> Result<()> {
+    require_root!();
+    let laptop = Laptop::open("sysdump")?;
+    let (cluster, sandbox) = (&laptop.cluster, &laptop.cluster.sandbox);
+    let web = cluster.backend("web", 11)?;
+    cluster.sell("web", 10, &[&web])?;
+    let agent = cluster.agent().start()?;
+    assert_eq!(cluster.ask(10)?, "web");
+    let file = sandbox.manifests().dir().join("dump.tgz");
+    let path = file.display().to_string();
+    let here = || -> Result<BTreeMap<String, String>> {
+        let said: Said = sandbox.meshctl(["sysdump", "--file", &path])?.try_into()?;
+        ensure!(
+            said.code == Some(0) && said.out == format!("{path}\n"),
+            "{said:?}"
+        );
+        unpacked(&file)
+    };
+    let files = here()?;
+    for (name, word) in [
+        ("node-1/version.txt", env!("CARGO_PKG_VERSION")),
+        ("node-1/status.json", "\"healthy\""),
+        ("node-1/check.txt", "programs are attached"),
+        ("node-1/check-pre.txt", "kernel is"),
+        ("node-1/config.json", "start-jitter"),
+        ("node-1/services.json", "\"web\""),
+        ("node-1/maps/SERVICES.json", "10.96.0.10"),
+        ("node-1/maps/EVENTS.json.error.txt", "ring buffer"),
+        ("node-1/programs.json", "mesh_connect4"),
+        ("node-1/diff.txt", "no drift"),
+        ("node-1/metrics.txt", "mesh_source_connected"),
+        ("node-1/readyz.txt", "200 OK"),
+        ("node-1/kernel/uname", "Linux"),
+        ("node-1/kernel/btf", "/sys/kernel/btf/vmlinux"),
+        ("node-1/process/mountinfo", " / "),
+        ("node-1/places/pins.txt", "maps/PODS"),
+        ("node-1/places/run-dir.txt", "admin.sock"),
+    ] {
+        has(&files, name, word)?;
+    }
+    let secret = cluster.server.token()?;
+    for (name, text) in &files {
+        ensure!(!text.contains(&secret), "the agent's token is in {name}");
+    }
+
+    // From a laptop: the same of each node, and what the API server has. One that can't be had does not stop the rest.
+    let server = &cluster.server;
+    server.put(&agent_pod(
+        "mesh-agent-b",
+        "node-2",
+        &json!({"waiting": {"reason": "ImagePullBackOff"}}),
+    ))?;
+    server.put(&json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": "mesh-agent", "namespace": "mesh-system"}, "spec": {"selector": {}, "template": {}},
+    }))?;
+    server.set_log("mesh-system", "mesh-agent-a", false, "the tables are right\n");
+    for line in [
+        format!("sysdump --all-nodes --file {path}"),
+        format!("--node node-1 sysdump -f {path}"),
+    ] {
+        let said = laptop.said(&line)?;
+        ensure!(
+            said.code == Some(0) && said.out == format!("{path}\n"),
+            "{line}: {said:?}"
+        );
+        let files = unpacked(&file)?;
+        for (name, word) in [
+            ("mesh-sysdump/node-1/services.json", "\"web\""),
+            ("mesh-sysdump/node-1/metrics.txt", "mesh_source_connected"),
+            ("mesh-sysdump/node-1/kubernetes/pod.yaml", "mesh-agent-a"),
+            ("mesh-sysdump/node-1/kubernetes/log.txt", "the tables are right"),
+            (
+                "mesh-sysdump/node-1/kubernetes/log-previous.txt.error.txt",
+                "previous",
+            ),
+            ("mesh-sysdump/daemonset.yaml", "kind: DaemonSet"),
+        ] {
+            has(&files, name, word)?;
+        }
+        if line.contains("--all-nodes") {
+            has(&files, "mesh-sysdump/node-2.error.txt", "ImagePullBackOff")?;
+        }
+    }
+    granted_by_the_roles(&laptop)?;
+
+    // Without an agent what it knew alone is missing, each with the reason.
+    agent.kill9()?;
+    let files = here()?;
+    has(&files, "node-1/diff.txt.error.txt", "not running")?;
+    has(&files, "node-1/metrics.txt.error.txt", "refused")?;
+    has(&files, "node-1/maps/SERVICES.json", "10.96.0.10")?;
+    let said: Said = sandbox.meshctl(["sysdump", "--file", "/none/x"])?.try_into()?;
+    ensure!(said.code == Some(1) && said.err.contains("--file"), "{said:?}");
     Ok(())
 }

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use self::verb::{
     AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb,
-    ServiceVerb, TopArgs, WorkloadVerb,
+    ServiceVerb, SysdumpArgs, TopArgs, WorkloadVerb,
 };
 use super::remote::args::Remote;
 use crate::app::config::Place;
@@ -114,6 +114,8 @@ pub enum Command {
         #[command(subcommand)]
         verb: Option<ConfigVerb>,
     },
+    /// Write an archive with all that a maintainer needs to see of this node, or of others. There are no secrets in it.
+    Sysdump(SysdumpArgs),
     /// Versions of meshctl and of the agent.
     Version,
     /// Write a completion script for a shell.
@@ -135,19 +137,29 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// Of a command line that was parsed.
+    #[must_use]
+    pub fn new(cli: Cli, args: Vec<OsString>) -> Self {
+        let program = program(args.first());
+        let args = args.into_iter().skip(1).collect();
+        Self { cli, program, args }
+    }
+
     /// Parses, or prints help or what is wrong and ends the process.
     #[must_use]
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
         let args: Vec<OsString> = args.into_iter().collect();
-        let program = program(args.first());
-        let mut command = command(program);
+        let mut command = command(program(args.first()));
         let cli = read(&mut command, &args).unwrap_or_else(|error| error.exit());
-        let args = args.into_iter().skip(1).collect();
-        Self { cli, program, args }
+        Self::new(cli, args)
     }
 }
 
-fn read(command: &mut clap::Command, args: &[OsString]) -> Result<Cli, clap::Error> {
+/// Reads a command line.
+///
+/// # Errors
+/// What is wrong with it, or the help that was asked for.
+pub fn read(command: &mut clap::Command, args: &[OsString]) -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(command))?;
     // clap looks for conflicts at each level of subcommands only.

@@ -33,6 +33,7 @@ use super::{
     output::style::Style,
     remote,
     scope::Scope,
+    sysdump,
 };
 
 /// Carries out a command.
@@ -56,6 +57,7 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Check { pre: true } => return preflight::run(&node, output, style),
         Command::Check { pre: false } => return check::run(&node, output, style),
         Command::Diff => return diff::run(&node, output),
+        Command::Sysdump(args) => return sysdump::here(&node, args.file.as_deref()),
         Command::Top(args) => return top::run(&node, &scope, &args, output, style),
         Command::Flows(args) => flows::run(&node, &scope, &args, output).map(|()| String::new()),
         Command::Service(ServiceVerb::List(list)) => {

@@ -52,6 +52,11 @@ impl Node {
         &self.place.bpffs
     }
 
+    /// Where the agent keeps its things.
+    pub const fn place(&self) -> &config::Place {
+        &self.place
+    }
+
     /// Where the host's interfaces are.
     pub fn host(&self) -> io::Result<Host> {
         Host::open(self.place.host_netns.as_deref()).map_err(io::Error::other)

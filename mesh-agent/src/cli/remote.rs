@@ -13,22 +13,30 @@ use std::{
 
 use mesh_common::names::exit;
 
-use self::{
-    args::Remote,
-    cluster::{Cluster, kubeconfigs},
-};
+use self::{args::Remote, cluster::kubeconfigs};
 use super::{
     answer::Answer,
-    args::{Cli, Invocation},
+    args::{Cli, Command, Invocation},
     failure::Failure,
     node::Node,
     scope::Scope,
+    sysdump,
 };
 use crate::app::lock;
+
+pub use self::{
+    cluster::{Agent, Cluster},
+    exec::run as exec,
+};
+
+/// What runs in an agent's pod, before the arguments that were given here.
+pub const COMMAND: [&str; 2] = ["meshctl", "--end-with-stdin"];
 
 /// What a command is about, where that is not here.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
+    /// All agents, of what makes one answer of many.
+    All,
     /// The agent of a node.
     Node(String),
     /// The agent of the node with this pod.
@@ -52,7 +60,10 @@ pub fn target(cli: &Cli) -> Result<Option<Target>, Failure> {
         context,
         ..
     } = &cli.remote;
+    let all = matches!(&cli.command, Command::Sysdump(args) if args.all_nodes);
     match (node, pod) {
+        (None, None) if all => Ok(Some(Target::All)),
+        _ if all => Err(Failure::usage("--all-nodes goes without --node and --pod")),
         // clap looks for conflicts at each level of subcommands only.
         (Some(_), Some(_)) => Err(Failure::usage(
             "--node and --pod both say which agent: leave one out",
@@ -103,13 +114,17 @@ pub fn run(target: &Target, invocation: &Invocation) -> Result<Answer, Failure> 
     let left = args::without(&invocation.args, remote)?;
     on_runtime(async {
         let cluster = Cluster::open(remote).await?;
-        let node = match target {
-            Target::Node(node) => node.clone(),
-            Target::Pod { namespace, name } => cluster.node_of(namespace, name).await?,
+        let nodes = match target {
+            Target::All => cluster.nodes().await?,
+            Target::Node(node) => vec![node.clone()],
+            Target::Pod { namespace, name } => vec![cluster.node_of(namespace, name).await?],
         };
-        let agent = cluster.agent(&node).await?;
-        let command = [&["meshctl".to_owned(), "--end-with-stdin".to_owned()], &left[..]].concat();
-        let exit = exec::run(&cluster, &agent, &command, &mut io::stdout()).await?;
+        if let Command::Sysdump(args) = &invocation.cli.command {
+            return sysdump::afar(&cluster, &nodes, args.file.as_deref()).await;
+        }
+        let agent = cluster.agent(nodes.first().map_or("", String::as_str)).await?;
+        let command = [&COMMAND.map(ToOwned::to_owned)[..], &left[..]].concat();
+        let exit = exec(&cluster, &agent, &command, &mut io::stdout()).await?;
         Ok(Answer {
             text: String::new(),
             exit,

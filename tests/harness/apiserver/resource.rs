@@ -223,6 +223,19 @@ pub static RESOURCES: &[Resource] = &[
         ..CORE
     },
     Resource {
+        group: "apps",
+        plural: "daemonsets",
+        kind: "DaemonSet",
+        short: &["ds"],
+        status: Status::Reset,
+        generation: true,
+        empty: concat!(
+            r#""spec":{"selector":null,"template":{"metadata":{},"spec":{"containers":null}},"updateStrategy":{}},"#,
+            r#""status":{"currentNumberScheduled":0,"numberMisscheduled":0,"desiredNumberScheduled":0,"numberReady":0}"#
+        ),
+        ..CORE
+    },
+    Resource {
         group: "discovery.k8s.io",
         plural: "endpointslices",
         kind: "EndpointSlice",

@@ -1,6 +1,6 @@
 //! What can be done with each kind of object.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -151,6 +151,17 @@ pub enum AccelVerb {
 pub enum ConfigVerb {
     /// What can be set: the key in the file, which is also the flag's name, the variable, the default.
     Schema,
+}
+
+/// Options of `sysdump`.
+#[derive(Args, Clone, Debug)]
+pub struct SysdumpArgs {
+    /// Where it goes; - is standard output [default: mesh-sysdump-NODE-TIME.tar.gz].
+    #[arg(short, long)]
+    pub file: Option<PathBuf>,
+    /// Of all nodes of the cluster that have an agent, by way of the API server.
+    #[arg(long)]
+    pub all_nodes: bool,
 }
 
 /// Options of `top`.

@@ -1,6 +1,6 @@
 //! The cluster of a kubeconfig, and its agents.
 
-use std::{env, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, env, fmt, path::PathBuf, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -21,8 +21,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub struct Cluster {
     /// Sends requests.
     pub client: Client,
+    /// Namespace of the agents.
+    pub namespace: String,
     server: String,
-    namespace: String,
 }
 
 /// The pod of an agent.
@@ -117,6 +118,19 @@ impl Cluster {
             namespace: self.namespace.clone(),
             pod: choice.pod,
         })
+    }
+
+    /// The nodes that have an agent.
+    pub async fn nodes(&self) -> Result<Vec<String>, Failure> {
+        let agents = self.agents(ListParams::default()).await?;
+        let nodes: BTreeSet<String> = agents.into_iter().filter_map(|pod| pod.spec?.node_name).collect();
+        if nodes.is_empty() {
+            return Err(Failure::failed(format!(
+                "no node has an agent in namespace {}: see `kubectl -n {} get daemonset`, or say --agent-namespace",
+                self.namespace, self.namespace
+            )));
+        }
+        Ok(nodes.into_iter().collect())
     }
 
     async fn agents(&self, which: ListParams) -> Result<Vec<Pod>, Failure> {
