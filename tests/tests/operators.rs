@@ -489,3 +489,50 @@ fn a_sysdump_has_it_all_and_no_secrets() -> Result<()> {
     ensure!(said.code == Some(1) && said.err.contains("--file"), "{said:?}");
     Ok(())
 }
+
+#[test]
+fn a_node_is_looked_at_before_the_agent_is_there() -> Result<()> {
+    require_root!();
+    let sandbox = harness::Sandbox::new("preflight")?;
+    let said: Said = sandbox.meshctl(["check", "--pre"])?.try_into()?;
+    for word in [
+        "kernel is 6.1 or newer: ",
+        "kernel shows its types",
+        "kernel has bpf_set_retval",
+        "BPF filesystem is mounted",
+        "cgroup2 is mounted: ",
+        "packets can be counted: by ",
+        "the caller has the agent's capabilities",
+        "lockdown lets programs read the kernel",
+    ] {
+        ensure!(
+            said.out.contains(&format!("ok    {word}")),
+            "{word:?} is missing in {said:?}"
+        );
+    }
+    assert_eq!(said.code, Some(0), "{said:?}");
+    // What is wrong is named, with what to do, and fails the whole.
+    let wrong = sandbox.manifests().dir().display().to_string();
+    let launch = sandbox.node().command(harness::meshctl()?);
+    let said: Said = launch
+        .args(["check", "--pre", "--bpffs", &wrong])
+        .output()?
+        .try_into()?;
+    ensure!(said.code == Some(1), "{said:?}");
+    ensure!(
+        said.out.contains("FAIL  BPF filesystem is mounted") && said.out.contains("next: mount -t bpf"),
+        "{said:?}"
+    );
+    let confined = sandbox.node().command("setpriv");
+    let dropped = ["--bounding-set", "-perfmon", "--inh-caps", "-perfmon"];
+    let confined = confined
+        .args(dropped)
+        .arg(harness::meshctl()?)
+        .args(["check", "--pre"]);
+    let said: Said = confined.output()?.try_into()?;
+    ensure!(
+        said.code == Some(1) && said.out.contains("without CAP_PERFMON"),
+        "{said:?}"
+    );
+    Ok(())
+}

@@ -1,6 +1,11 @@
 //! `check --pre`: whether a node can run the agent.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::StatVfsMountFlags;
 
 use super::check::report::{Check, Report};
 use crate::cli::{answer::Answer, args::Format, failure::Failure, node::Node, output::style::Style};
@@ -12,6 +17,9 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// What the helper to refuse a connection is called in `enum bpf_func_id`.
 const SET_RETVAL: &[u8] = b"\0BPF_FUNC_set_retval\0";
 
+/// What a link to an interface is called in `enum bpf_attach_type` of a kernel that has them.
+const TCX: &[u8] = b"\0BPF_TCX_INGRESS\0";
+
 /// `check --pre`.
 pub fn run(node: &Node, format: Format, style: Style) -> Result<Answer, Failure> {
     let types = fs::read(TYPES);
@@ -21,14 +29,11 @@ pub fn run(node: &Node, format: Format, style: Style) -> Result<Answer, Failure>
         type_information(&types),
         helper(types.as_deref().unwrap_or_default()),
         bpffs(node.bpffs()),
-        match node.cgroup2() {
-            Ok(path) => Check::good("cgroup2 is mounted", path.display()),
-            Err(error) => Check::bad(
-                "cgroup2 is mounted",
-                error,
-                "mount -t cgroup2 none /sys/fs/cgroup/unified",
-            ),
-        },
+        cgroup2(
+            node.cgroup2(),
+            &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+        ),
+        packets(types.as_deref().unwrap_or_default()),
         capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
         lockdown(
             fs::read_to_string("/sys/kernel/security/lockdown")
@@ -62,9 +67,42 @@ fn type_information(types: &io::Result<Vec<u8>>) -> Check {
     }
 }
 
+fn names(types: &[u8], name: &[u8]) -> bool {
+    types.windows(name.len()).any(|window| window == name)
+}
+
+/// Packets are counted in one way or the other, so this never fails.
+fn packets(types: &[u8]) -> Check {
+    const NAME: &str = "packets can be counted";
+    if names(types, TCX) {
+        return Check::good(NAME, "by tcx");
+    }
+    Check::good(
+        NAME,
+        "by clsact (no tcx before 6.6): it takes the modules sch_ingress and cls_bpf",
+    )
+}
+
+fn cgroup2(found: io::Result<PathBuf>, mountinfo: &str) -> Check {
+    const NAME: &str = "cgroup2 is mounted";
+    // `proc_pid_mountinfo(5)`: the type is the first field after the separator.
+    let hybrid = mountinfo.lines().any(|line| line.contains(" - cgroup "));
+    match found {
+        Ok(path) if hybrid => {
+            let shown = path.display();
+            Check::good(
+                NAME,
+                format_args!("{shown} (hybrid: hierarchies of version 1 are mounted, too)"),
+            )
+        }
+        Ok(path) => Check::good(NAME, path.display()),
+        Err(error) => Check::bad(NAME, error, "mount -t cgroup2 none /sys/fs/cgroup/unified"),
+    }
+}
+
 fn helper(types: &[u8]) -> Check {
     const NAME: &str = "kernel has bpf_set_retval";
-    if types.windows(SET_RETVAL.len()).any(|window| window == SET_RETVAL) {
+    if names(types, SET_RETVAL) {
         Check::good(NAME, "")
     } else {
         Check::bad(
@@ -80,12 +118,19 @@ fn bpffs(path: &Path) -> Check {
     const MAGIC: i128 = 0xcafe_4a11;
     const NAME: &str = "BPF filesystem is mounted";
     let shown = path.display();
+    let read_only =
+        rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY));
     match rustix::fs::statfs(path) {
+        Ok(stat) if i128::from(stat.f_type) == MAGIC && read_only => Check::bad(
+            NAME,
+            format_args!("{shown} is read-only"),
+            "mount -o remount,rw /sys/fs/bpf",
+        ),
         Ok(stat) if i128::from(stat.f_type) == MAGIC => Check::good(NAME, shown),
         Ok(_) => Check::bad(
             NAME,
             format_args!("{shown} is another filesystem"),
-            "mount -t bpf bpf /sys/fs/bpf, or name the mount point with --bpffs",
+            "mount -t bpf bpf /sys/fs/bpf, or name the mount point with --bpffs; into a container mount the node's",
         ),
         Err(error) => Check::bad(
             NAME,
@@ -163,6 +208,27 @@ mod tests {
     fn the_helper_is_found_by_its_whole_name() {
         assert!(helper(b"\0x\0BPF_FUNC_set_retval\0").good);
         assert!(!helper(b"\0BPF_FUNC_set_retval_too\0").good);
+    }
+
+    #[test]
+    fn of_a_hybrid_host_it_is_said() {
+        let unified = "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
+        let hybrid = "31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        let check = |mounts: &str| cgroup2(Ok("/cg".into()), mounts);
+        assert_eq!(check(unified).detail, "/cg");
+        assert!(
+            check(&[unified, hybrid].concat())
+                .detail
+                .starts_with("/cg (hybrid")
+        );
+        assert!(!cgroup2(Err(io::ErrorKind::NotFound.into()), unified).good);
+    }
+
+    #[test]
+    fn packets_are_counted_in_one_way_or_the_other() {
+        let (new, old) = (packets(b"\0x\0BPF_TCX_INGRESS\0"), packets(b"\0BPF_TCX\0"));
+        assert!(new.good && new.detail == "by tcx");
+        assert!(old.good && old.detail.starts_with("by clsact"));
     }
 
     #[test]
