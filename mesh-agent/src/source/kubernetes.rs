@@ -62,6 +62,9 @@ pub enum Problem {
     /// An object that can't be used.
     #[error("{0} (what the object said before stays)")]
     Unfit(Unfit),
+    /// An object that never could be used.
+    #[error("{0} (the object counts for nothing until that is mended)")]
+    Unusable(Unfit),
     /// The cluster has no node of this name.
     #[error(
         "Node {0}: the cluster has no such node, so no pod is on it: say which one this is with --node-name"

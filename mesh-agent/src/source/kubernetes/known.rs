@@ -37,7 +37,7 @@ impl Known {
         let before = former.and_then(|former| former.object.clone());
         let reference = item.reference.clone();
         let entry = Entry::after(former, &item);
-        self.note(item);
+        self.note(item, entry.object.is_some());
         let event = change(&reference, before.as_ref(), entry.object.as_ref());
         self.objects.insert(reference, entry);
         event
@@ -81,11 +81,14 @@ impl Known {
         self.objects.is_empty()
     }
 
-    fn note(&mut self, item: Item) {
-        match item.object {
-            Ok(_) => drop(self.problems.remove(&item.reference)),
-            Err(unfit) => drop(self.problems.insert(item.reference, Problem::Unfit(unfit))),
-        }
+    /// What is wrong with an object, of which something stays or not.
+    fn note(&mut self, item: Item, stays: bool) {
+        let problem = match item.object {
+            Ok(_) => return drop(self.problems.remove(&item.reference)),
+            Err(unfit) if stays => Problem::Unfit(unfit),
+            Err(unfit) => Problem::Unusable(unfit),
+        };
+        self.problems.insert(item.reference, problem);
     }
 }
 
@@ -125,8 +128,9 @@ impl Relist {
     /// Takes in an object.
     pub fn take(&mut self, item: Item) {
         let entry = Entry::after(self.former.objects.get(&item.reference), &item);
+        let stays = entry.object.is_some();
         self.next.objects.insert(item.reference.clone(), entry);
-        self.next.note(item);
+        self.next.note(item, stays);
     }
 
     /// The list is complete: what is known now, and what changed. What is not in it is gone.

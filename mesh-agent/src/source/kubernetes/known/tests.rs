@@ -169,6 +169,27 @@ fn a_list_that_breaks_off_changes_nothing() {
 }
 
 #[test]
+fn of_an_object_that_never_could_be_used_nothing_stays() {
+    let problem = |known: &Known| {
+        known
+            .problems()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .concat()
+    };
+    let never = "Pod shop/web: status.podIP: \"10.0.0\" is not an IP address (the object counts for nothing until that is mended)";
+    let mut known = listed(&[pod("web", "u1", "1", "10.0.0")]);
+    assert_eq!(problem(&known), never);
+    assert_eq!(known.upsert(item(&pod("web", "u1", "2", "10.0.0"))), None);
+    assert_eq!(problem(&known), never);
+    assert!(known.upsert(item(&pod("web", "u1", "3", "10.0.0.1"))).is_some());
+    assert_eq!(problem(&known), "");
+    // Another object of the name has said nothing either.
+    let _gone = known.upsert(item(&pod("web", "u2", "4", "10.0.0")));
+    assert_eq!(problem(&known), never);
+}
+
+#[test]
 fn an_object_that_can_not_be_used_stays_as_it_was_and_is_named() {
     let problems = |known: &Known| known.problems().map(ToString::to_string).collect::<Vec<_>>();
     let wrong =
