@@ -536,3 +536,35 @@ fn a_node_is_looked_at_before_the_agent_is_there() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn what_ends_the_agent_is_said_in_the_format_of_its_log() -> Result<()> {
+    require_root!();
+    let sandbox = harness::Sandbox::new("fatal")?;
+    let wrong = sandbox.manifests().dir().to_path_buf();
+    for format in ["text", "json"] {
+        let agent = sandbox
+            .agent()
+            .arg("--bpffs")
+            .arg(&wrong)
+            .arg("--log-format")
+            .arg(format);
+        let agent = agent.launch()?;
+        let status = agent.program().wait(SOON)?;
+        let log = agent.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        let last = log.lines().last().context("it says nothing")?;
+        let said = if format == "json" {
+            let line: Value = serde_json::from_str(last).with_context(|| log.clone())?;
+            ensure!(line["level"] == "ERROR", "{line}");
+            line["fields"]["message"].as_str().unwrap_or_default().to_owned()
+        } else {
+            last.to_owned()
+        };
+        ensure!(
+            said.contains("is not a BPF filesystem") && said.contains("the node's own has to be mounted"),
+            "{log}"
+        );
+    }
+    Ok(())
+}

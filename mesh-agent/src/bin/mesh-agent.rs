@@ -15,7 +15,8 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().collect();
-    let cli = settings::read(&args).unwrap_or_else(|error| error.exit());
+    let mut cli = settings::read(&args).unwrap_or_else(|error| error.exit());
+    let format = cli.run_args().map_or(LogFormat::Text, |args| args.log_format);
     let done = match cli.command {
         Command::Run(args) => start(*args).map(|()| exit::OK),
         Command::Broker(args) => supervise(&args),
@@ -32,7 +33,10 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("mesh-agent: {error:#}");
+            match format {
+                LogFormat::Text => eprintln!("mesh-agent: {error:#}"),
+                LogFormat::Json => tracing::error!("{error:#}"),
+            }
             exit::FAILURE.into()
         }
     }

@@ -23,7 +23,8 @@ const UNFINISHED: &str = "_new";
 pub enum PinError {
     /// The mount point is missing or no BPF filesystem.
     #[error(
-        "{path} is not a BPF filesystem: mount one with `mount -t bpf bpf {path}`, or name another with --bpffs"
+        "{path} is not a BPF filesystem: mount one with `mount -t bpf bpf {path}`, or name another with --bpffs; \
+         into a container the node's own has to be mounted"
     )]
     NotBpffs {
         /// What was given.
