@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use harness::apiserver::{Denial, Exec, User};
 use harness::cluster::Cluster;
-use harness::{Launch, eventually, require_root};
+use harness::{Launch, Program, eventually, require_root};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -212,11 +212,17 @@ fn flows_are_followed_from_a_laptop_until_it_goes() -> Result<()> {
         ensure!(log.contains("shop/client") && log.contains("opened"), "{log}");
         Ok(())
     })?;
-    // What Ctrl-C sends. The command in the pod ends, too, although nothing happens that it could say.
-    follower.signal(Signal::INT)?;
-    let status = follower.wait(SOON)?;
-    ensure!(!status.success(), "{status}");
-    in_the_pod(0)
+    let interrupted = |follower: &Program| {
+        follower.signal(Signal::INT)?;
+        let status = follower.wait(SOON)?;
+        ensure!(!status.success(), "{status}");
+        in_the_pod(0)
+    };
+    interrupted(&follower)?;
+    // The command in the pod ends also where nothing happens that it could say.
+    let silent = laptop.mesh("--node node-1 flows -f --pod shop/none").start()?;
+    in_the_pod(1)?;
+    interrupted(&silent)
 }
 
 /// How many processes have all of these words in their command lines.
