@@ -2,13 +2,14 @@
 
 use std::{env, ffi::OsString, io::IsTerminal, process::ExitCode};
 
+use anyhow::Context as _;
 use mesh_agent::{
     app::{
         broker, cleanup,
         config::{BrokerArgs, Command, LogFormat, RunArgs, Supervised},
         run, settings,
     },
-    sys::heap,
+    sys::{heap, privilege},
 };
 use mesh_common::names::exit;
 use tracing_subscriber::EnvFilter;
@@ -49,6 +50,8 @@ fn start(args: RunArgs) -> anyhow::Result<()> {
     heap::keep_large_apart();
     log_as(args.log_format);
     broker::settle_in()?;
+    // Before there are other threads, which inherit what this one may do.
+    privilege::lay_aside().context("laying capabilities aside")?;
     // The engine has this thread; the servers have two of their own, so that neither waits for the other.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

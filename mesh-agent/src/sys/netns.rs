@@ -16,6 +16,8 @@ use rustix::{
 };
 use thiserror::Error;
 
+use super::privilege;
+
 /// Why the host's network namespace can't be had.
 #[derive(Debug, Error)]
 #[error(
@@ -99,6 +101,7 @@ pub fn own_cookie() -> io::Result<u64> {
 pub fn run_in<T: Send>(netns: impl AsFd + Sync, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let entered = scope.spawn(|| {
+            privilege::take_up()?;
             move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
             act()
         });
