@@ -65,7 +65,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-pub use access::{Denial, User};
+pub use access::{Denial, Rule, User};
 pub use certificates::Identity;
 pub use exec::Exec;
 pub use faults::{Gone, Match};
@@ -288,7 +288,12 @@ impl ApiServer {
         self.shared.access().deny(denial);
     }
 
-    /// Denies nothing any more.
+    /// Lets a user do what these rules say and nothing else, as a role bound to it does.
+    pub fn restrict(&self, user: &str, rules: Vec<Rule>) {
+        self.shared.access().restrict(user, rules);
+    }
+
+    /// Denies nothing any more, but for what users are [restricted](Self::restrict) to.
     pub fn allow_all(&self) {
         self.shared.access().allow_all();
     }

@@ -65,6 +65,7 @@ mod running;
 mod sandbox;
 pub mod scene;
 pub mod server;
+pub mod shipped;
 mod skip;
 pub mod spread;
 mod sys;

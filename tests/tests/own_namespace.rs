@@ -8,11 +8,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Agent, AgentBuilder, Market, Pod, eventually, market, require, until};
-use serde_json::Value;
+use harness::{Agent, AgentBuilder, Market, Pod, eventually, market, require, shipped, until};
 
 const SOON: Duration = Duration::from_secs(3);
-const DAEMON_SET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/daemonset.yaml");
 
 /// A client and the pod `web` at `10.0.1.11` on the node's bridge, and a pod for the agent at `10.0.1.99`.
 struct Scene {
@@ -41,7 +39,7 @@ impl Scene {
 
     fn builder(&self) -> Result<AgentBuilder<'_>> {
         let agent = self.market.sandbox.agent().inside(self.agents.unenrolled());
-        let bounds = format!("--bounding-set=-all,{}", capabilities()?.join(","));
+        let bounds = shipped::bounds(&shipped::capabilities()?);
         Ok(agent
             .under(&["setpriv", &bounds])
             .env("MESH_HOST_NETNS", self.host()))
@@ -89,15 +87,6 @@ impl Scene {
         let output = launch.args(args).env("MESH_HOST_NETNS", self.host()).output()?;
         Ok(String::from_utf8(output.stdout)?)
     }
-}
-
-/// What the manifests add, as `setpriv` writes it.
-fn capabilities() -> Result<Vec<String>> {
-    let daemon_set: Value = serde_saphyr::from_str(&fs::read_to_string(DAEMON_SET)?)?;
-    let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
-    let added = container["securityContext"]["capabilities"]["add"].as_array();
-    let added = added.context("no capabilities")?.iter().filter_map(Value::as_str);
-    Ok(added.map(|name| format!("+{}", name.to_lowercase())).collect())
 }
 
 /// Datagrams of the client: sent, received.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+
 use super::failure::{Answer, Failure};
 use super::route::Target;
 
@@ -48,12 +50,58 @@ pub struct Denial {
     pub namespace: Option<String>,
 }
 
-/// Credentials and denials.
+/// A rule of a role: who has it may do all of these verbs with all of these resources. `*` stands for any.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Groups of the API; the core group is empty.
+    pub api_groups: Vec<String>,
+    /// Plurals, or `plural/subresource`.
+    pub resources: Vec<String>,
+    /// Only objects of these names, which a request for many can't be.
+    #[serde(default)]
+    pub resource_names: Vec<String>,
+    /// `list`, `watch`, ...
+    pub verbs: Vec<String>,
+}
+
+impl Rule {
+    /// The same, verb by verb and resource by resource.
+    #[must_use]
+    pub fn split(&self) -> Vec<Self> {
+        let mut rules = Vec::new();
+        for group in &self.api_groups {
+            for resource in &self.resources {
+                let one = |verb: &String| Self {
+                    api_groups: vec![group.clone()],
+                    resources: vec![resource.clone()],
+                    resource_names: self.resource_names.clone(),
+                    verbs: vec![verb.clone()],
+                };
+                rules.extend(self.verbs.iter().map(one));
+            }
+        }
+        rules
+    }
+
+    fn allows(&self, verb: &str, target: &Target) -> bool {
+        let among = |list: &[String], has: &str| list.iter().any(|item| item == has || item == "*");
+        let named = |name: &String| self.resource_names.contains(name);
+        among(&self.verbs, verb)
+            && among(&self.api_groups, target.resource.group)
+            && among(&self.resources, &target.plural())
+            && (self.resource_names.is_empty() || target.name.as_ref().is_some_and(named))
+    }
+}
+
+/// Credentials, what they are good for, and denials.
 #[derive(Debug, Default)]
 pub struct Access {
     tokens: HashMap<String, User>,
     certificates: HashMap<Vec<u8>, User>,
     denials: Vec<Denial>,
+    /// By name; who is not in here may do anything.
+    roles: HashMap<String, Vec<Rule>>,
 }
 
 impl Access {
@@ -70,6 +118,11 @@ impl Access {
     /// Takes a certificate, as it is sent, for a user.
     pub fn add_certificate(&mut self, der: &[u8], user: User) {
         self.certificates.insert(der.into(), user);
+    }
+
+    /// Refuses a user everything but this from now on.
+    pub fn restrict(&mut self, user: &str, rules: Vec<Rule>) {
+        self.roles.insert(user.into(), rules);
     }
 
     /// Refuses something from now on.
@@ -97,18 +150,17 @@ impl Access {
 
     /// Whether the user may.
     pub fn authorize(&self, user: &User, verb: &str, target: &Target) -> Answer<()> {
-        let resource = match &target.subresource {
-            Some(sub) => format!("{}/{sub}", target.resource.plural),
-            None => target.resource.plural.into(),
-        };
+        let resource = target.plural();
         let denied = |denial: &&Denial| {
             let fits = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|text| text == has);
             fits(&denial.verb, verb)
                 && fits(&denial.resource, &resource)
                 && fits(&denial.namespace, target.namespace.as_deref().unwrap_or_default())
         };
+        let granted = |rules: &Vec<Rule>| rules.iter().any(|rule| rule.allows(verb, target));
         if user.groups.iter().any(|group| group == MASTERS)
-            || !self.denials.iter().any(|denial| denied(&denial))
+            || self.roles.get(&user.name).is_none_or(granted)
+                && !self.denials.iter().any(|denial| denied(&denial))
         {
             return Ok(());
         }
@@ -168,6 +220,48 @@ mod tests {
         assert_eq!(message("list", "/api/v1/nodes"), None);
         let pods = target("/api/v1/pods");
         assert_eq!(access.authorize(&User::admin(), "list", &pods), Ok(()));
+    }
+
+    #[test]
+    fn who_has_rules_may_do_what_they_say_and_nothing_else() {
+        let mut access = Access::default();
+        let rule = |text: &str| serde_json::from_str(text).unwrap();
+        access.restrict(
+            "agent",
+            vec![
+                rule(r#"{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}"#),
+                rule(r#"{"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"], "resourceNames": ["a"]}"#),
+            ],
+        );
+        let may = |user: &str, verb: &str, path: &str| {
+            access.authorize(&User::named(user), verb, &target(path)).is_ok()
+        };
+        assert!(may("agent", "list", "/api/v1/pods"));
+        assert!(may("agent", "watch", "/api/v1/namespaces/a/pods"));
+        assert!(may("agent", "patch", "/api/v1/nodes/a/status"));
+        assert!(may("another", "delete", "/api/v1/pods"));
+        for (verb, path) in [
+            ("get", "/api/v1/namespaces/a/pods/b"),
+            ("list", "/api/v1/nodes"),
+            ("list", "/apis/discovery.k8s.io/v1/endpointslices"),
+            ("patch", "/api/v1/nodes/a"),
+            ("patch", "/api/v1/nodes/b/status"),
+        ] {
+            assert!(!may("agent", verb, path), "{verb} {path}");
+        }
+    }
+
+    #[test]
+    fn rules_are_split_into_single_ones() {
+        let rule = r#"{"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["list", "watch"]}"#;
+        let split = serde_json::from_str::<Rule>(rule).unwrap().split();
+        let words = split
+            .iter()
+            .map(|rule| format!("{} {}", rule.verbs[0], rule.resources[0]));
+        assert_eq!(
+            words.collect::<Vec<_>>(),
+            ["list pods", "watch pods", "list nodes", "watch nodes"]
+        );
     }
 
     #[test]

@@ -24,6 +24,17 @@ pub struct Target {
     pub subresource: Option<String>,
 }
 
+impl Target {
+    /// The resource as rules of roles and messages name it: `pods`, `pods/status`.
+    #[must_use]
+    pub fn plural(&self) -> String {
+        match &self.subresource {
+            Some(sub) => format!("{}/{sub}", self.resource.plural),
+            None => self.resource.plural.into(),
+        }
+    }
+}
+
 /// Reads a path; `None` is a path of nothing.
 #[must_use]
 pub fn parse(path: &str) -> Option<Route> {
