@@ -10,3 +10,4 @@ pub mod rise;
 pub mod tally;
 pub mod task;
 pub mod udp;
+pub mod writes;

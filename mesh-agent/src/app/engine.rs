@@ -27,6 +27,7 @@ use crate::{
         pending::Pending,
     },
     sys::{clock, heap, netns::Host},
+    telemetry::writes::Writes,
 };
 
 /// Keeps the tables equal to the cluster.
@@ -34,6 +35,7 @@ pub struct Engine {
     cluster: Cluster,
     ledger: Ledger,
     tables: Tables,
+    writes: Writes,
     assignment: Assignment,
     pending: Pending,
     /// Where the programs look for pending pods.
@@ -76,6 +78,7 @@ impl Engine {
             cluster,
             ledger,
             tables,
+            writes: Writes::default(),
             assignment: Assignment::default(),
             pending,
             levels: config.pending,
@@ -226,6 +229,12 @@ impl Engine {
     #[must_use]
     pub const fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// What is written to the tables, counted.
+    #[must_use]
+    pub const fn writes(&self) -> &Writes {
+        &self.writes
     }
 
     /// Rises whenever an id may mean something else than before.
@@ -405,7 +414,11 @@ impl Engine {
             slots_touched: touched.slots,
             ..config
         })?;
-        plan.ops.iter().try_for_each(|op| self.tables.apply(op))
+        plan.ops.iter().try_for_each(|op| {
+            let (map, entries) = op.extent();
+            self.writes.count(map, entries);
+            self.tables.apply(op)
+        })
     }
 
     /// After a write that failed half way: believes the tables and nothing else, and plans everything again.

@@ -97,7 +97,7 @@ async fn work(
     let pending = Pending::below(cgroup.path());
     let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
     let metrics = sockets::Metrics::default();
-    let telemetry = tell(&exposition, &metrics, pins)?;
+    let telemetry = tell(&exposition, &engine, &metrics, pins)?;
     let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
 
     // To be called once, when everything is known and planned.
@@ -179,8 +179,14 @@ async fn work(
 }
 
 /// Lets `/metrics` tell everything.
-fn tell(exposition: &Exposition, metrics: &sockets::Metrics, pins: &Pins) -> anyhow::Result<Telemetry> {
+fn tell(
+    exposition: &Exposition,
+    engine: &Engine,
+    metrics: &sockets::Metrics,
+    pins: &Pins,
+) -> anyhow::Result<Telemetry> {
     exposition.complete(|mut registry| {
+        engine.writes().register(&mut registry);
         metrics.register(&mut registry);
         let events = Events::open(pins)?;
         Ok(Telemetry::start(pins, events, registry)?)

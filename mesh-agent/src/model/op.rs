@@ -1,5 +1,6 @@
 //! Single writes to the kernel tables, as data: planned by pure code, carried out by one writer.
 
+use mesh_common::abi::map;
 use mesh_common::addr::Addr;
 use mesh_common::config::Config;
 use mesh_common::service::{Backend, Frontend, Member, ServiceInfo, Slot};
@@ -70,6 +71,22 @@ pub enum Op {
     },
     /// Removes `PENDING_PODS[cgroup]`.
     RemovePending(u64),
+}
+
+impl Op {
+    /// The map it writes, and how many of its entries.
+    #[must_use]
+    pub const fn extent(&self) -> (&'static str, usize) {
+        match self {
+            Self::SetBackend { .. } => (map::BACKENDS, 1),
+            Self::SetSlots { slots, .. } => (map::LB_TABLE, slots.len()),
+            Self::SetServiceInfo { .. } => (map::SERVICE_INFO, 1),
+            Self::SetFrontend { .. } | Self::RemoveFrontend(_) => (map::SERVICES, 1),
+            Self::AddMember(_) | Self::RemoveMember(_) => (map::MEMBERS, 1),
+            Self::SetWorkload { .. } | Self::RemoveWorkload(_) => (map::WORKLOADS, 1),
+            Self::SetPod { .. } | Self::RemovePod(_) => (map::PODS, 1),
+        }
+    }
 }
 
 /// How much of the arrays was ever used: from these numbers on, no program can hold anything.
