@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::market::{Market, address};
+use crate::pod::Pod;
 use crate::spread::Spread;
 use crate::traffic::{Conversation, ask_tcp, ask_udp_unconnected};
 use crate::until;
@@ -27,8 +28,8 @@ impl Traffic {
     }
 
     /// Connects, over and over; who answered.
-    fn connect(&self, market: &Market) -> Result<Spread> {
-        market.client.run(|| {
+    fn connect(&self, client: &Pod) -> Result<Spread> {
+        client.run(|| {
             let mut spread = Spread::default();
             while self.goes_on() {
                 let answer = ask_tcp(address(10, 80));
@@ -44,8 +45,8 @@ impl Traffic {
     }
 
     /// Talks over one connection.
-    fn converse(&self, market: &Market) -> Result<()> {
-        market.client.run(|| {
+    fn converse(&self, client: &Pod) -> Result<()> {
+        client.run(|| {
             let mut conversation = Conversation::open(address(10, 80))?;
             while self.goes_on() {
                 let echo = conversation.echo(b"still there?");
@@ -62,8 +63,8 @@ impl Traffic {
     }
 
     /// Asks from one socket; all answers must come from one backend and from the address that was asked.
-    fn ask(&self, market: &Market) -> Result<()> {
-        market.client.run(|| {
+    fn ask(&self, client: &Pod) -> Result<()> {
+        client.run(|| {
             let socket = UdpSocket::bind("10.0.1.1:0")?;
             let first = ask_udp_unconnected(&socket, address(10, 53))?;
             while self.goes_on() {
@@ -108,12 +109,24 @@ pub fn under_traffic(
     market: &Market,
     during: impl FnOnce(&Traffic) -> Result<()>,
 ) -> Result<(Spread, Traffic)> {
+    under_traffic_of(&market.client, during)
+}
+
+/// As [`under_traffic`], of a client of any scene.
+///
+/// # Panics
+///
+/// Where the traffic itself does.
+pub fn under_traffic_of(
+    client: &Pod,
+    during: impl FnOnce(&Traffic) -> Result<()>,
+) -> Result<(Spread, Traffic)> {
     let traffic = Traffic::default();
     let results = thread::scope(|scope| {
-        let connects = scope.spawn(|| traffic.connect(market));
+        let connects = scope.spawn(|| traffic.connect(client));
         let others = [
-            scope.spawn(|| traffic.converse(market)),
-            scope.spawn(|| traffic.ask(market)),
+            scope.spawn(|| traffic.converse(client)),
+            scope.spawn(|| traffic.ask(client)),
         ];
         let done = during(&traffic);
         traffic.over.store(true, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::apiserver::ApiServer;
 use crate::manifest::{self, Endpoint, Manifest, Port};
 use crate::traffic::TcpServer;
-use crate::{Agent, AgentBuilder, Pod, Sandbox, agent, market};
+use crate::{Agent, AgentBuilder, Pod, Sandbox, agent, market, sandbox};
 
 /// What the agent follows.
 pub const RESOURCES: [&str; 5] = ["namespaces", "nodes", "pods", "services", "endpointslices"];
@@ -41,7 +41,11 @@ impl Cluster {
         let sandbox = Sandbox::new(test_name)?;
         // A subdirectory of the manifests, which nobody reads.
         let dir = sandbox.manifests().dir().join("apiserver");
-        let server = sandbox.node().run(|| ApiServer::builder(dir).start())?;
+        // An address that agents with a network namespace of their own reach, too.
+        let listen = format!("{}:0", sandbox::GATEWAYS[0]).parse()?;
+        let server = sandbox
+            .node()
+            .run(|| ApiServer::builder(dir).listen(listen).start())?;
         let client = sandbox.pod("client", &["10.0.1.1"])?;
         let route = ["route", "add", "unreachable", "10.96.0.0/12"];
         let output = client.command("ip").args(route).output()?;
@@ -67,7 +71,7 @@ impl Cluster {
 
     /// Creates or replaces an object; gives its version.
     pub fn put(&self, object: &Manifest) -> Result<u64> {
-        self.server.put(&serde_json::from_str(&object.to_string())?)
+        self.server.put(&object.tree())
     }
 
     /// A pod at `10.0.1.host` that serves, with its Pod.

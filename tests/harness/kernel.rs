@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -93,6 +94,57 @@ pub fn entries(pin: &Path) -> io::Result<usize> {
             Err(error) => return Err(error),
         }
         key = next;
+    }
+}
+
+/// A pinned map, to look entries up.
+#[derive(Debug)]
+pub struct Table {
+    descriptor: OwnedFd,
+    key_size: u32,
+    value_size: u32,
+}
+
+impl Table {
+    /// Opens the pin.
+    pub fn open(pin: &Path) -> io::Result<Self> {
+        let [_, _, key_size, value_size]: [u32; 4] = info(pin)?;
+        Ok(Self {
+            descriptor: open(pin)?,
+            key_size,
+            value_size,
+        })
+    }
+
+    /// The value of a key, if there is one. Both must have the map's sizes.
+    pub fn get<const N: usize>(&self, key: &[u8]) -> io::Result<Option<[u8; N]>> {
+        #[repr(C)]
+        struct Attributes {
+            map: u32,
+            padding: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        if (key.len(), N) != (self.key_size as usize, self.value_size as usize) {
+            let (keys, values) = (self.key_size, self.value_size);
+            return Err(io::Error::other(format!(
+                "keys of {keys} bytes, values of {values}"
+            )));
+        }
+        let mut value = [0_u8; N];
+        let mut attributes = Attributes {
+            map: self.descriptor.as_raw_fd().unsigned_abs(),
+            padding: 0,
+            key: key.as_ptr().expose_provenance() as u64,
+            value: value.as_mut_ptr().expose_provenance() as u64,
+            flags: 0,
+        };
+        match bpf(MAP_LOOKUP_ELEM, &mut attributes) {
+            Ok(_) => Ok(Some(value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -73,6 +73,12 @@ impl Manifest {
         self
     }
 
+    /// The object as a tree.
+    #[must_use]
+    pub fn tree(&self) -> Value {
+        self.0.clone()
+    }
+
     fn metadata(mut self, map: &str, key: &str, value: &str) -> Self {
         self.0["metadata"][map][key] = value.into();
         self

@@ -1,10 +1,11 @@
 //! Programs that run in a place.
 
+use std::fs;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use rustix::process::Signal;
 
 use crate::eventually;
@@ -31,6 +32,15 @@ impl Program {
     #[must_use]
     pub fn alive(&self) -> bool {
         self.running.status().is_none()
+    }
+
+    /// Memory in bytes, as a field of `/proc/PID/status` tells it: `VmRSS` now, `VmHWM` at most.
+    pub fn memory(&self, field: &str) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let value = value.with_context(|| format!("no {field}: {text}"))?;
+        Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
     }
 
     /// Sends a signal to the program alone, not to what it started.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use harness::apiserver::{Denial, Gone};
 use harness::cluster::{Backend, Cluster, RESOURCES, metric};
-use harness::manifest::{self, Endpoint, Manifest};
+use harness::crowd::Crowd;
+use harness::manifest::{self, Manifest};
 use harness::{Agent, eventually, market, require_root, until};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A change, from the server to the kernel.
 const SOON: Duration = Duration::from_secs(5);
@@ -489,82 +490,15 @@ fn without_a_way_to_a_server_both_ways_are_named() -> Result<()> {
     Ok(())
 }
 
-/// Services, pods and endpoints of a cluster of some size: `MESH_TEST_PODS`, or 1,000. Most are on other nodes.
-fn fill(cluster: &Cluster, pods: usize) -> Result<()> {
-    let ip = |pod: usize| format!("10.{}.{}.{}", 100 + pod / 62_500, pod / 250 % 250, pod % 250 + 1);
-    let managed: serde_json::Map<_, _> = (0..60)
-        .map(|field| {
-            (
-                format!("f:field-{field}"),
-                json!({ ".": {}, "f:valueFrom": { "f:fieldRef": {} } }),
-            )
-        })
-        .collect();
-    let object = |manifest: &Manifest| -> Result<Value> { Ok(serde_json::from_str(&manifest.to_string())?) };
-    for first in (0..pods).step_by(6) {
-        let app = format!("app-{first}");
-        let members = first..(first + 6).min(pods);
-        let mut objects = Vec::new();
-        for pod in members.clone() {
-            let name = format!("{app}-7f9c6b5d4-{pod:05}");
-            let manifest = manifest::pod("shop", &name, &[("app", &app)], &[ip(pod).parse()?]);
-            let node = format!("node-{}", 2 + pod % 500);
-            let manifest = manifest.set("spec.nodeName", node).set(
-                "metadata.managedFields",
-                json!([{ "manager": "kubelet", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": managed }]),
-            );
-            objects.push(object(&manifest)?);
-        }
-        let ports = [manifest::Port::tcp(80).to(8080).named("http")];
-        let vip = format!(
-            "10.{}.{}.{}",
-            97 + first / 62_500,
-            first / 250 % 250,
-            first % 250 + 1
-        );
-        objects.push(object(&manifest::service(
-            "shop",
-            &app,
-            &[vip.parse()?],
-            &ports,
-            &[("app", &app)],
-        ))?);
-        // Each pod serves more than one Service now and then.
-        for slice in ["a", "b"] {
-            let ends = members.clone().take(if slice == "a" { 6 } else { 4 });
-            let ends: Vec<_> = ends
-                .map(|pod| Ok(Endpoint::ready(ip(pod).parse()?).node("node-9")))
-                .collect::<Result<_>>()?;
-            let name = format!("{app}-{slice}");
-            let service = if slice == "a" {
-                app.clone()
-            } else {
-                format!("{app}-b")
-            };
-            objects.push(object(&manifest::endpoint_slice(
-                "shop", &service, &name, &ports, &ends,
-            ))?);
-        }
-        cluster.server.put_all(objects)?;
-    }
-    Ok(())
-}
-
 #[test]
 fn a_large_cluster_comes_in_soon_and_takes_little_memory() -> Result<()> {
     require_root!();
     let pods = std::env::var("MESH_TEST_PODS").map_or(Ok(1_000), |pods| pods.parse::<u16>())?;
     let (cluster, _web) = web("large")?;
-    fill(&cluster, pods.into())?;
-    let size = |map: &str| format!("{map}={}", 2 * u32::from(pods.max(8_192)));
+    let crowd = Crowd::new(pods.into());
+    crowd.join(&cluster)?;
     let started = Instant::now();
-    let agent = cluster
-        .agent()
-        .arg("--map-size")
-        .arg(size("WORKLOADS"))
-        .arg("--map-size")
-        .arg(size("BACKENDS"))
-        .launch()?;
+    let agent = crowd.agent(&cluster).launch()?;
     // What an unoptimized agent needs for many.
     ensure!(
         until(Duration::from_mins(5), || agent
@@ -578,15 +512,8 @@ fn a_large_cluster_comes_in_soon_and_takes_little_memory() -> Result<()> {
     assert_eq!(cluster.ask(10)?, "web");
     let known = metric(&agent, "mesh_source_objects{resource=\"pods\"}")?;
     assert!((known - f64::from(pods + 2)).abs() < 0.5, "{known}");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.program().pid()))?;
-    let kib = |field: &str| -> Result<usize> {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .context("a field")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    };
-    let (peak, now) = (kib("VmHWM:")? >> 10, kib("VmRSS:")? >> 10);
+    let [peak, now] = ["VmHWM", "VmRSS"].map(|field| agent.program().memory(field));
+    let (peak, now) = (peak? >> 20, now? >> 20);
     println!("{pods} pods: ready after {took:?}, at most {peak} MiB, then {now} MiB");
     assert!(peak < 250, "{peak} MiB");
     assert_eq!(cluster.lists(), [1; 5]);

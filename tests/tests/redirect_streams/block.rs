@@ -1,7 +1,7 @@
 //! What streams carry: a long block of stamps, repeated without end. No two stamps are alike, so every byte
 //! that is lost, doubled, foreign or out of place shows.
 
-use crate::dice::Dice;
+use harness::dice::Dice;
 
 /// Bytes of one stamp.
 pub const STAMP: usize = 8;

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use harness::require_root;
 
 use crate::line::on_both;
-use crate::scaled;
+use harness::scaled;
 
 /// A one-way stream, with the switch off (all of it by TCP) and on; neither end waits for the other.
 #[test]

@@ -7,9 +7,9 @@ use anyhow::Result;
 use harness::require_root;
 
 use crate::block::Block;
-use crate::dice::Dice;
 use crate::line::{Line, Pair, on_both};
 use crate::play::{self, EAGER, Pace};
+use harness::dice::Dice;
 
 /// Connections made before their data is sent.
 const BATCH: usize = 200;

@@ -12,9 +12,9 @@ use harness::{require_root, until};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::block::Block;
-use crate::dice::Dice;
 use crate::line::{Line, PATIENCE, Pair, on_both};
 use crate::play::all;
+use harness::dice::Dice;
 
 const ROUNDS: usize = 150;
 /// The longest request or response, in bytes.

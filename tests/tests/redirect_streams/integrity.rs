@@ -6,7 +6,7 @@ use harness::require_root;
 use crate::block::Block;
 use crate::line::on_both;
 use crate::play::{self, Pace};
-use crate::scaled;
+use harness::scaled;
 
 /// Writes of 1 byte to 256 KiB, with pauses in which the reader may catch up.
 const PACE: Pace = Pace {

@@ -9,9 +9,9 @@ use harness::{require_root, twins::Path};
 use rustix::net::sockopt::set_tcp_cork;
 
 use crate::block::{Block, STAMP};
-use crate::dice::Dice;
 use crate::line::{Line, on_both};
 use crate::play::{self, Pace};
+use harness::dice::Dice;
 
 /// Connections at once, each with a stream in both directions.
 const FLOWS: usize = 4;

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use crate::block::{Block, PIECE};
-use crate::dice::Dice;
 use crate::line::{PATIENCE, Pair};
+use harness::dice::Dice;
 
 /// How a stream is sent and read.
 #[derive(Clone, Copy, Debug)]

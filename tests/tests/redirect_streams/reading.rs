@@ -12,9 +12,9 @@ use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, recv};
 
 use crate::block::Block;
-use crate::dice::Dice;
 use crate::line::{Line, PATIENCE, Pair, on_both};
 use crate::play;
+use harness::dice::Dice;
 
 /// How long TCP may take on a busy machine, and more.
 const SOON: Duration = Duration::from_secs(5);

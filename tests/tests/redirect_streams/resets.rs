@@ -14,8 +14,8 @@ use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::block::{Block, PIECE};
-use crate::dice::Dice;
 use crate::line::{Line, PATIENCE, on_both};
+use harness::dice::Dice;
 
 /// Within this, an end must be seen.
 const SOON: Duration = Duration::from_secs(5);

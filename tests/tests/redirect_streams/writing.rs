@@ -9,9 +9,9 @@ use rustix::net::sockopt::{set_tcp_cork, set_tcp_nodelay};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use crate::block::{Block, PIECE};
-use crate::dice::Dice;
 use crate::line::on_both;
 use crate::play::relay;
+use harness::dice::Dice;
 
 /// Bytes of each stream.
 const TOTAL: usize = 8 << 20;
