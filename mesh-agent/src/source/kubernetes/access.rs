@@ -1,10 +1,12 @@
 //! The way to the API server, and who we are to it.
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tokio::task::spawn_blocking;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -77,12 +79,18 @@ impl Access {
         config.default_retry = false;
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
-        match Client::try_from(config) {
-            Ok(client) => Ok(Connection { client, server, who }),
-            Err(source) => Err(AccessError::Client {
+        // A kubeconfig may name a program that gives the credentials, which takes as long as it likes.
+        match spawn_blocking(move || Client::try_from(config)).await {
+            Ok(Ok(client)) => Ok(Connection { client, server, who }),
+            Ok(Err(source)) => Err(AccessError::Client {
                 server,
                 source: Box::new(source),
             }),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The agent ends.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
