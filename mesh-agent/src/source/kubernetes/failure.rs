@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use super::item::Version;
 use super::reflector::End;
 
 /// The role that the agent needs, and where it is described.
@@ -20,6 +21,8 @@ pub enum Failure {
     Cut(String),
     /// Nothing came for that long.
     Silent(Duration),
+    /// The answer went on before what was seen.
+    SetBack(Version),
 }
 
 impl Failure {
@@ -28,7 +31,9 @@ impl Failure {
     pub fn end(&self, lived: Duration) -> End {
         match self {
             Self::Refused(status) if is_gone(status) => End::Gone,
-            Self::Cut(_) | Self::Silent(_) => End::Cut(lived),
+            Self::SetBack(_) => End::Gone,
+            Self::Silent(_) => End::Silent,
+            Self::Cut(_) => End::Cut(lived),
             Self::Unreachable(_) | Self::Refused(_) => End::Failed,
         }
     }
@@ -40,7 +45,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused(status) => !is_gone(status),
-            Self::Cut(_) | Self::Silent(_) => false,
+            Self::Cut(_) | Self::Silent(_) | Self::SetBack(_) => false,
         }
     }
 
@@ -50,7 +55,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused(status) => status.code == 401,
-            Self::Cut(_) | Self::Silent(_) => false,
+            Self::Cut(_) | Self::Silent(_) | Self::SetBack(_) => false,
         }
     }
 
@@ -70,6 +75,7 @@ impl Failure {
             Self::Refused(status) => status.code.to_string(),
             Self::Cut(_) => "cut".to_owned(),
             Self::Silent(_) => "silent".to_owned(),
+            Self::SetBack(_) => "set-back".to_owned(),
         }
     }
 
@@ -90,6 +96,10 @@ impl Failure {
             Self::Unreachable(why) => why.clone(),
             Self::Cut(why) => format!("the {verb} of {name} broke off: {why}"),
             Self::Silent(time) => format!("the {verb} of {name} brought nothing for {} s", time.as_secs()),
+            Self::SetBack(version) => format!(
+                "the {verb} of {name} came to version {}, which is older than what was seen",
+                version.0
+            ),
             Self::Refused(status) if status.code == 401 => format!(
                 "401 Unauthorized: the server does not take the credentials; check {who}: expired, revoked, or of \
                  another cluster?"

@@ -222,6 +222,11 @@ impl Follower {
 
     /// Takes in what a line says.
     async fn take(&mut self, line: Line) -> Result<(), Failure> {
+        if let Some(version) = line.version()
+            && self.reflector.is_back(version)
+        {
+            return Err(Failure::SetBack(version.clone()));
+        }
         let (version, event) = match line {
             Line::Upsert(item) => (item.version.clone(), self.known.upsert(item)),
             Line::Delete(gone) => {

@@ -66,6 +66,17 @@ impl Line {
             other => Self::Other(other.to_owned()),
         })
     }
+
+    /// How new it is, where it says so.
+    #[must_use]
+    pub const fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Upsert(item) => Some(&item.version),
+            Self::Delete(gone) => Some(&gone.version),
+            Self::Bookmark(version) => Some(version),
+            Self::Error(_) | Self::Other(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

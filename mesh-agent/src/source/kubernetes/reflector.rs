@@ -4,7 +4,7 @@
 //! the server answers from memory); then changes are watched from there on, over as many connections as it takes.
 //! Only where the server no longer has the changes since (410) is there another list, and that one must not be older
 //! than what was seen: it asks for the last version seen, and where the server doesn't have that (410, or "too large
-//! resource version"), for the latest there is.
+//! resource version"), for the latest there is. A server that was set back without saying so is believed, too.
 
 use std::time::Duration;
 
@@ -12,6 +12,10 @@ use super::item::Version;
 
 /// A watch that ends sooner than this without an event was not worth its request.
 const SHORT: Duration = Duration::from_secs(1);
+
+/// After so many silent watches in a row there is a list. The first may be of a server that is gone. Where there is one
+/// that sends nothing, not even bookmarks, it was set back: it waits until it comes to the version that was asked for.
+const SILENT: u32 = 2;
 
 /// A request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,6 +33,8 @@ pub enum End {
     Done(Duration),
     /// The connection broke after that long.
     Cut(Duration),
+    /// Nothing came for longer than servers are silent.
+    Silent,
     /// The server does not have this version: no more, or not yet.
     Gone,
     /// Otherwise.
@@ -46,6 +52,8 @@ pub struct Reflector {
     progressed: bool,
     /// Requests in a row that brought nothing.
     failures: u32,
+    /// Watches in a row that were silent.
+    silent: u32,
 }
 
 impl Reflector {
@@ -69,8 +77,7 @@ impl Reflector {
     /// A list came in whole; returns whether it is older than what was seen before, which happens where the server's
     /// storage was set back.
     pub fn listed(&mut self, version: Version) -> bool {
-        let before = self.version.as_ref().and_then(Version::number);
-        let back = before.is_some_and(|before| version.is_before(before));
+        let back = self.is_back(&version);
         self.version = Some(version);
         self.must_watch = true;
         self.unavailable = false;
@@ -78,10 +85,19 @@ impl Reflector {
         back
     }
 
+    /// Whether a watch that brings this goes on before what was seen: versions of one resource only rise, as long as
+    /// the server's storage is not set back.
+    #[must_use]
+    pub fn is_back(&self, version: &Version) -> bool {
+        let seen = self.version.as_ref().and_then(Version::number);
+        seen.is_some_and(|seen| version.is_before(seen))
+    }
+
     /// A watch brought something.
     pub fn progress(&mut self, version: Version) {
         self.progressed = true;
         self.failures = 0;
+        self.silent = 0;
         if !version.0.is_empty() {
             self.version = Some(version);
         }
@@ -114,6 +130,12 @@ impl Reflector {
             End::Gone => {
                 self.must_watch = false;
                 self.failed()
+            }
+            End::Silent => {
+                self.silent = (self.silent + 1) % SILENT;
+                self.must_watch = self.silent > 0;
+                self.failures = 0;
+                1
             }
             _ => self.failed(),
         }

@@ -107,6 +107,36 @@ fn where_the_server_has_no_such_version_the_latest_is_asked_for() {
 }
 
 #[test]
+fn a_server_that_goes_on_before_what_was_seen_is_noticed() {
+    let mut it = listed("10");
+    it.progress(version("12"));
+    assert!(it.is_back(&version("11")));
+    // The same again is a repetition, and what is no number tells nothing.
+    for other in ["12", "13", "", "a"] {
+        assert!(!it.is_back(&version(other)), "{other}");
+    }
+    assert!(!Reflector::default().is_back(&version("1")));
+}
+
+#[test]
+fn a_server_that_is_silent_twice_is_asked_for_a_list() {
+    let mut it = listed("10");
+    for _ in 0..2 {
+        assert_eq!(it.watch_ended(End::Silent), 1);
+        assert_eq!(it.ask(), watch("10"));
+        it.progress(version("10"));
+    }
+    it.watch_ended(End::Silent);
+    it.watch_ended(End::Failed);
+    assert_eq!(it.ask(), watch("10"), "nobody was there");
+    it.watch_ended(End::Silent);
+    assert_eq!(it.ask(), list("10"));
+    it.listed(version("7"));
+    it.watch_ended(End::Silent);
+    assert_eq!(it.ask(), watch("7"));
+}
+
+#[test]
 fn a_first_list_of_a_server_that_has_nothing_in_memory() {
     let mut it = Reflector::default();
     assert_eq!(it.list_ended(End::Gone), 1);
