@@ -503,6 +503,12 @@ impl ApiServer {
         self.shared.requests().iter().filter(fits).count()
     }
 
+    /// Bytes that watches were told so far.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.shared.told()
+    }
+
     /// Forgets the requests so far.
     pub fn forget_requests(&self) {
         self.shared.requests().clear();

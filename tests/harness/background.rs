@@ -17,6 +17,8 @@ use crate::until;
 #[derive(Debug, Default)]
 pub struct Traffic {
     over: AtomicBool,
+    /// Between two connects.
+    pause: Duration,
     connects: AtomicU32,
     echoes: AtomicU32,
     datagrams: AtomicU32,
@@ -39,6 +41,7 @@ impl Traffic {
                         .name,
                 );
                 self.connects.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(self.pause);
             }
             Ok(spread)
         })
@@ -109,19 +112,23 @@ pub fn under_traffic(
     market: &Market,
     during: impl FnOnce(&Traffic) -> Result<()>,
 ) -> Result<(Spread, Traffic)> {
-    under_traffic_of(&market.client, during)
+    under_traffic_of(&market.client, Duration::ZERO, during)
 }
 
-/// As [`under_traffic`], of a client of any scene.
+/// As [`under_traffic`], of a client of any scene, with a pause between two connects.
 ///
 /// # Panics
 ///
 /// Where the traffic itself does.
 pub fn under_traffic_of(
     client: &Pod,
+    pause: Duration,
     during: impl FnOnce(&Traffic) -> Result<()>,
 ) -> Result<(Spread, Traffic)> {
-    let traffic = Traffic::default();
+    let traffic = Traffic {
+        pause,
+        ..Traffic::default()
+    };
     let results = thread::scope(|scope| {
         let connects = scope.spawn(|| traffic.connect(client));
         let others = [

@@ -65,36 +65,7 @@ pub fn link(pin: &Path) -> io::Result<LinkInfo> {
 
 /// How many entries a pinned hash map has.
 pub fn entries(pin: &Path) -> io::Result<usize> {
-    /// Longer than any key.
-    const KEY: usize = 64;
-    #[repr(C)]
-    struct Attributes {
-        map: u32,
-        padding: u32,
-        key: u64,
-        next: u64,
-    }
-    let map = open(pin)?;
-    let (mut key, mut next) = ([0_u8; KEY], [0_u8; KEY]);
-    let mut count = 0;
-    loop {
-        let mut attributes = Attributes {
-            map: map.as_raw_fd().unsigned_abs(),
-            padding: 0,
-            key: if count == 0 {
-                0
-            } else {
-                key.as_mut_ptr().expose_provenance() as u64
-            },
-            next: next.as_mut_ptr().expose_provenance() as u64,
-        };
-        match bpf(MAP_GET_NEXT_KEY, &mut attributes) {
-            Ok(_) => count += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(count),
-            Err(error) => return Err(error),
-        }
-        key = next;
-    }
+    Ok(Table::open(pin)?.keys()?.len())
 }
 
 /// A pinned map, to look entries up.
@@ -114,6 +85,33 @@ impl Table {
             key_size,
             value_size,
         })
+    }
+
+    /// All keys of a hash map that does not change meanwhile.
+    pub fn keys(&self) -> io::Result<Vec<Vec<u8>>> {
+        #[repr(C)]
+        struct Attributes {
+            map: u32,
+            padding: u32,
+            key: u64,
+            next: u64,
+        }
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        loop {
+            let mut next = vec![0_u8; self.key_size as usize];
+            let last = keys.last();
+            let mut attributes = Attributes {
+                map: self.descriptor.as_raw_fd().unsigned_abs(),
+                padding: 0,
+                key: last.map_or(0, |key| key.as_ptr().expose_provenance() as u64),
+                next: next.as_mut_ptr().expose_provenance() as u64,
+            };
+            match bpf(MAP_GET_NEXT_KEY, &mut attributes) {
+                Ok(_) => keys.push(next),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(keys),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The value of a key, if there is one. Both must have the map's sizes.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mesh_common::abi::{ABI_VERSION, map};
+use mesh_common::addr::Protocol;
 use mesh_common::service::Region;
 use mesh_common::tag::Tagged;
 
@@ -18,6 +19,7 @@ pub struct Tables {
     info: Table,
     slots: Table,
     backends: Table,
+    members: Table,
     config: Table,
 }
 
@@ -31,22 +33,39 @@ impl Tables {
             info: open(map::SERVICE_INFO)?,
             slots: open(map::LB_TABLE)?,
             backends: open(map::BACKENDS)?,
+            members: open(map::MEMBERS)?,
             config: open(map::CONFIG)?,
         })
     }
 
-    /// Where a TCP connection to a service may go now; `None` where it is none of the mesh's.
-    pub fn endpoints(&self, service: SocketAddr) -> io::Result<Option<BTreeSet<SocketAddr>>> {
-        let Some(id) = self.services.get(&frontend(service))?.map(u64::from_ne_bytes) else {
+    /// Where a connection to a service may go now, or a socket that was there before; `None` where the service is none
+    /// of the mesh's.
+    pub fn endpoints(
+        &self,
+        service: SocketAddr,
+        protocol: Protocol,
+    ) -> io::Result<Option<BTreeSet<SocketAddr>>> {
+        let Some(tagged) = self.services.get(&frontend(service, protocol))? else {
             return Ok(None);
         };
+        let id = Tagged(u64::from_ne_bytes(tagged)).id().to_ne_bytes();
         // Region, affinity, reserved.
-        let info: Option<[u8; 16]> = self.info.get(&Tagged(id).id().to_ne_bytes())?;
+        let info: Option<[u8; 16]> = self.info.get(&id)?;
         let region = info.map_or(0, |info| u64::from_ne_bytes(part(&info, 0)));
         let region = Region(region);
         let slots = region.offset()..region.offset() + region.len();
-        slots
-            .map(|slot| self.endpoint(slot))
+        let slots = slots.map(|slot| {
+            // Backend, service.
+            let slot: Option<[u8; 8]> = self.slots.get(&slot.to_ne_bytes())?;
+            slot.map(|slot| part(&slot, 0)).ok_or_else(changed)
+        });
+        // Service, backend.
+        let members = self.members.keys()?.into_iter();
+        let members = members
+            .filter(|key| key.starts_with(&id))
+            .map(|key| Ok(part(&key, 4)));
+        let ids = slots.chain(members);
+        ids.map(|id| self.endpoint(id?))
             .collect::<io::Result<_>>()
             .map(Some)
     }
@@ -56,19 +75,20 @@ impl Tables {
         Ok(self.config.get(&0_u32.to_ne_bytes())?.unwrap_or([0; 40]))
     }
 
-    fn endpoint(&self, slot: u32) -> io::Result<SocketAddr> {
-        let gone = || io::Error::other("the tables changed meanwhile");
-        // Backend, service.
-        let slot: [u8; 8] = self.slots.get(&slot.to_ne_bytes())?.ok_or_else(gone)?;
+    fn endpoint(&self, id: [u8; 4]) -> io::Result<SocketAddr> {
         // Address, port, reserved, workload.
-        let backend: [u8; 24] = self.backends.get(&part::<4>(&slot, 0))?.ok_or_else(gone)?;
+        let backend: [u8; 24] = self.backends.get(&id)?.ok_or_else(changed)?;
         let ip = IpAddr::V6(Ipv6Addr::from(part::<16>(&backend, 0))).to_canonical();
         Ok((ip, u16::from_be_bytes(part(&backend, 16))).into())
     }
 }
 
+fn changed() -> io::Error {
+    io::Error::other("the tables changed meanwhile")
+}
+
 /// Address, port, protocol, reserved.
-fn frontend(service: SocketAddr) -> [u8; 20] {
+fn frontend(service: SocketAddr, protocol: Protocol) -> [u8; 20] {
     let ip = match service.ip() {
         IpAddr::V4(ip) => Ipv4Addr::to_ipv6_mapped(&ip),
         IpAddr::V6(ip) => ip,
@@ -76,7 +96,7 @@ fn frontend(service: SocketAddr) -> [u8; 20] {
     let mut key = [0; 20];
     key[..16].copy_from_slice(&ip.octets());
     key[16..18].copy_from_slice(&service.port().to_be_bytes());
-    key[18] = 6;
+    key[18] = protocol as u8;
     key
 }
 

@@ -13,11 +13,12 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use harness::cluster::{Cluster, metric};
+use harness::cluster::{Cluster, RESOURCES, metric};
 use harness::crowd::{self, Crowd};
 use harness::tables::Tables;
 use harness::{Agent, eventually, is_long, metrics, patient, require, require_root, scaled, until};
 use mesh_common::abi::map;
+use mesh_common::addr::Protocol;
 
 const SOON: Duration = Duration::from_secs(10);
 /// Of so many changes the time of one is taken.
@@ -91,7 +92,9 @@ impl Scene {
     }
 
     fn holds(&self, service: usize, expected: &BTreeSet<SocketAddr>) -> bool {
-        let found = self.tables.endpoints((crowd::vip(service), 80).into());
+        let found = self
+            .tables
+            .endpoints((crowd::vip(service), 80).into(), Protocol::Tcp);
         found.is_ok_and(|found| found.as_ref() == Some(expected))
     }
 
@@ -275,6 +278,42 @@ fn asked_for_nothing(cluster: &Cluster, before: usize) {
         requests.len() - before
     );
     assert_eq!(cluster.lists(), [1; 5]);
+}
+
+/// What README says of the load: five lists and five watches, which last five to ten minutes, and each change once.
+#[test]
+fn the_server_is_asked_for_little() -> Result<()> {
+    require_root!();
+    let cluster = Cluster::open("load")?;
+    let crowd = Crowd::new(600);
+    crowd.join(&cluster)?;
+    let server = &cluster.server;
+    let agent = crowd.agent(&cluster).start()?;
+    let watches = || RESOURCES.map(|resource| server.count("watch", resource)) == [1; 5];
+    ensure!(until(SOON, watches), "{}", agent.log());
+    assert_eq!(cluster.lists(), [1; 5]);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 10, "{requests:?}");
+    for watch in requests.iter().filter(|request| request.verb == "watch") {
+        assert!((300..=600).contains(&watch.timeout), "{watch:?}");
+    }
+    let told = server.told();
+    let slices = || (0..crowd.services()).map(|service| crowd.slice(service, Some(0)).tree());
+    let bytes: usize = slices().map(|slice| slice.to_string().len()).sum();
+    server.put_all(slices())?;
+    // Each object, with its version and the event around it, however long the agent may go on asking.
+    let most = bytes + 100 * crowd.services();
+    let tables = Tables::open(&cluster.sandbox)?;
+    eventually(SOON, || {
+        let last = crowd.services() - 1;
+        let found = tables.endpoints((crowd::vip(last), 80).into(), Protocol::Tcp)?;
+        ensure!(found.is_some_and(|found| found.len() == 5));
+        Ok(())
+    })?;
+    let told = usize::try_from(server.told() - told)?;
+    assert!((bytes..most).contains(&told), "{told} of {bytes} bytes");
+    assert_eq!(server.requests().len(), 10);
+    Ok(())
 }
 
 /// Pods and slices are touched all the time: a condition, an annotation, the fields of who wrote what.

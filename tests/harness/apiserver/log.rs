@@ -32,6 +32,8 @@ pub struct Request {
     pub field_selector: String,
     /// As it was asked for.
     pub resource_version: String,
+    /// How long a watch is to last, in seconds; 0 where that is left to the server.
+    pub timeout: u64,
     /// Objects in an answer.
     pub limit: usize,
     /// Whether it is a further piece of a list.
@@ -60,6 +62,7 @@ impl Request {
             label_selector: String::new(),
             field_selector: String::new(),
             resource_version: String::new(),
+            timeout: 0,
             limit: 0,
             continued: false,
             user: String::new(),
@@ -80,6 +83,7 @@ impl Request {
         self.label_selector.clone_from(&query.label_selector);
         self.field_selector.clone_from(&query.field_selector);
         self.resource_version.clone_from(&query.resource_version);
+        self.timeout = query.timeout_seconds().ok().flatten().unwrap_or_default();
         self.limit = query.limit().unwrap_or_default();
         self.continued = !query.continuation.is_empty();
     }

@@ -1,5 +1,6 @@
 //! What the connections and the handle share.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Shared {
     requests: Mutex<Vec<Request>>,
     runner: Mutex<Runner>,
     logs: Mutex<Logs>,
+    /// Bytes of events.
+    told: AtomicU64,
     /// Time between two bookmarks.
     bookmarks: Mutex<Duration>,
     /// Rises with every change of the store or the faults.
@@ -40,6 +43,7 @@ impl Shared {
             requests: Mutex::default(),
             runner: Mutex::default(),
             logs: Mutex::default(),
+            told: AtomicU64::default(),
             bookmarks: Mutex::new(bookmarks),
             changes: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
@@ -119,6 +123,16 @@ impl Shared {
     /// The requests so far.
     pub fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
         lock(&self.requests)
+    }
+
+    /// Counts bytes of events that go to a watch.
+    pub fn tell(&self, bytes: usize) {
+        self.told.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of events that went to watches.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     fn wake(&self) {

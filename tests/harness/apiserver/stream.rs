@@ -171,6 +171,7 @@ impl Feed {
     }
 
     async fn send(&self, piece: Vec<u8>) -> Result<(), Over> {
+        self.shared.tell(piece.len());
         self.sender.send(Ok(piece.into())).await.map_err(|_| Over)
     }
 }

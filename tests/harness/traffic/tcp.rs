@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -158,6 +159,12 @@ impl Conversation {
         Self::open_over(&Socket::new(Domain::for_address(addr), Type::STREAM, None)?, addr)
     }
 
+    /// As [`Conversation::open`]; each step may take this long.
+    pub fn open_within(limit: Duration, addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        Self::connect(&socket, addr, limit)
+    }
+
     /// As [`Conversation::open`], from a local address.
     pub fn open_from(local: SocketAddr, addr: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
@@ -167,9 +174,12 @@ impl Conversation {
 
     /// As [`Conversation::open`], over a socket that the test prepared and may connect again.
     pub fn open_over(socket: &Socket, addr: SocketAddr) -> io::Result<Self> {
+        Self::connect(socket, addr, PATIENCE)
+    }
+
+    fn connect(socket: &Socket, addr: SocketAddr, limit: Duration) -> io::Result<Self> {
         // The time-out of a blocking connect() is that of a write.
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(limit))?;
         socket
             .connect(&addr.into())
             .map_err(|error| match error.raw_os_error() {
@@ -178,13 +188,17 @@ impl Conversation {
                 }
                 _ => error,
             })?;
-        Self::over(socket)
+        Self::greeted(socket, limit)
     }
 
     /// Reads the greeting from a blocking socket that is connected.
     pub fn over(socket: &Socket) -> io::Result<Self> {
+        Self::greeted(socket, PATIENCE)
+    }
+
+    fn greeted(socket: &Socket, limit: Duration) -> io::Result<Self> {
         let stream: TcpStream = socket.try_clone()?.into();
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(limit))?;
         stream.set_nodelay(true)?;
         let (peer_seen, local) = (stream.peer_addr()?, stream.local_addr()?);
         let mut stream = BufReader::new(stream);
