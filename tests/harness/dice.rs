@@ -9,6 +9,7 @@ pub struct Dice(u64);
 
 impl Dice {
     /// The same seed, the same numbers.
+    #[must_use]
     pub fn new(seed: u64) -> Self {
         // Zero would stay zero.
         let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);

@@ -13,10 +13,12 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use harness::cluster::{Cluster, RESOURCES, metric};
+use harness::cluster::{Cluster, RESOURCES};
 use harness::crowd::{self, Crowd};
 use harness::tables::Tables;
-use harness::{Agent, eventually, is_long, metrics, patient, require, require_root, scaled, until};
+use harness::{
+    Agent, AgentBuilder, eventually, is_long, metrics, patient, require, require_root, scaled, until,
+};
 use mesh_common::abi::map;
 use mesh_common::addr::Protocol;
 
@@ -40,7 +42,7 @@ const TABLES: [&str; 7] = [
 struct Scene {
     crowd: Crowd,
     /// Changes per second.
-    rate: usize,
+    rate: u32,
     agent: Agent,
     tables: Tables,
     cluster: Cluster,
@@ -59,10 +61,7 @@ impl Scene {
         let cluster = Cluster::open("churn")?;
         crowd.join(&cluster)?;
         let agent = crowd.agent(&cluster);
-        let agent = optimized()
-            .iter()
-            .fold(agent, |agent, path| agent.binary(path))
-            .launch()?;
+        let agent = optimized().iter().fold(agent, AgentBuilder::binary).launch()?;
         let ready = || agent.ready().is_ok_and(|it| it.status == 200);
         ensure!(until(Duration::from_mins(2), ready), "{}", agent.log());
         Ok(Self {
@@ -115,7 +114,7 @@ impl Scene {
     fn write(&self, numbers: std::ops::Range<usize>, samples: &Sender<Sample>) -> Result<()> {
         let (started, count) = (Instant::now(), numbers.len());
         for (done, number) in numbers.enumerate() {
-            let due = started + Duration::from_secs_f64(done as f64 / self.rate as f64);
+            let due = started + Duration::from_secs(1) * u32::try_from(done)? / self.rate;
             sleep(due.saturating_duration_since(Instant::now()));
             let (service, absent) = self.change(number);
             let slice = self.crowd.slice(service, Some(absent)).tree();
@@ -130,10 +129,10 @@ impl Scene {
                 })?;
             }
         }
-        let rate = count as f64 / started.elapsed().as_secs_f64();
+        let rate = f64::from(u32::try_from(count)?) / started.elapsed().as_secs_f64();
         println!("{rate:.0} changes a second");
         // A machine that can't write them in time can't tell whether they are taken in.
-        ensure!(rate > 0.9 * self.rate as f64, "{rate:.0} changes a second");
+        ensure!(rate > 0.9 * f64::from(self.rate), "{rate:.0} changes a second");
         Ok(())
     }
 
@@ -180,17 +179,21 @@ impl Scene {
     }
 
     /// Waits until the agent has taken in this many more events of a resource.
-    fn taken(&self, resource: &str, before: f64, more: usize) -> Result<()> {
+    fn taken(&self, resource: &str, before: u64, more: usize) -> Result<()> {
         eventually(SOON, || {
             let now = self.events(resource)?;
-            ensure!(now >= before + more as f64, "{now} of {before} and {more}");
+            ensure!(now >= before + more as u64, "{now} of {before} and {more}");
             Ok(())
         })
     }
 
-    fn events(&self, resource: &str) -> Result<f64> {
-        let series = format!("mesh_source_events_total{{resource=\"{resource}\"}}");
-        Ok(metric(&self.agent, &series).unwrap_or_default())
+    fn events(&self, resource: &str) -> Result<u64> {
+        let text = self.agent.metrics()?;
+        Ok(metrics::sum(
+            &text,
+            "mesh_source_events_total",
+            &[("resource", resource)],
+        ))
     }
 }
 
@@ -212,8 +215,8 @@ fn each_change_is_in_the_kernel_soon_and_nothing_else_is_written() -> Result<()>
     require_root!();
     require!(can());
     let scene = Scene::open()?;
-    let warm = scene.rate * scaled(10, 1);
-    let count = scene.rate * scaled(60, 5);
+    let changes = |seconds: u32| (scene.rate * seconds) as usize;
+    let (warm, count) = (changes(scaled(10, 1)), changes(scaled(60, 5)));
     scene.churn(0..warm)?;
 
     let memory = scene.agent.program().memory("VmRSS")?;

@@ -53,7 +53,7 @@ pub fn churn(town: &Town, mut dice: Dice, over: &AtomicBool) -> Result<Moves> {
         sleep(Duration::from_millis(dice.below(60) as u64));
         // What the kernel does not have yet can't be seen to go.
         eventually(LONGEST, || town.known())?;
-        let leavers: Vec<_> = (0..1 + dice.below(MOST))
+        let leavers: Vec<_> = (0..=dice.below(MOST))
             .filter_map(|_| leaver(town, &mut dice))
             .collect();
         let (crashing, leaving) = leavers.iter().partition::<Vec<_>, _>(|_| dice.one_in(3));

@@ -1,7 +1,6 @@
 //! Two agents at once, one of which writes, that are killed and replaced.
 
 use anyhow::{Context as _, Result, ensure};
-use harness::cluster::metric;
 use harness::dice::Dice;
 use harness::manifest;
 use harness::{Agent, eventually, metrics};
@@ -66,8 +65,9 @@ impl<'a> Crew<'a> {
         let slices = server.len("endpointslices")?;
         for agent in &self.agents {
             eventually(LONGEST, || {
-                let known = metric(agent, "mesh_source_objects{resource=\"endpointslices\"}")?;
-                ensure!(known as usize == slices, "{known} slices of {slices}");
+                let labels = [("resource", "endpointslices")];
+                let known = metrics::sum(&agent.metrics()?, "mesh_source_objects", &labels);
+                ensure!(known == slices as u64, "{known} slices of {slices}");
                 Ok(())
             })
             .with_context(|| agent.log())?;

@@ -41,7 +41,7 @@ use crew::Crew;
 use town::Town;
 
 /// Until all that went wrong is forgotten: a request that failed often is repeated after 45 s at most.
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_mins(1);
 /// Longer than the server is ever away, with the pauses after which requests are repeated.
 const LONGEST: Duration = Duration::from_mins(4);
 

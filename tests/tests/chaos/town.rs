@@ -47,7 +47,7 @@ pub struct Town {
     pub visitors: [Pod; 2],
     /// Where agents are.
     pub offices: Vec<Pod>,
-    _rocks: Vec<Serving>,
+    rocks: Vec<Serving>,
     /// Last: all others live in it.
     pub cluster: Cluster,
 }
@@ -76,14 +76,14 @@ impl Town {
             made: AtomicUsize::default(),
             visitors,
             offices,
-            _rocks: Vec::new(),
+            rocks: Vec::new(),
             cluster,
         };
         for (host, name) in (11..).zip(STAYING) {
             let rock = town.serving(name, [10, 0, 1, host].into(), usize::MAX, "rock")?;
-            town._rocks.push(rock);
+            town.rocks.push(rock);
         }
-        let rocks: Vec<_> = town._rocks.iter().map(|rock| rock.pod.clone()).collect();
+        let rocks: Vec<_> = town.rocks.iter().map(|rock| rock.pod.clone()).collect();
         town.staff("rock", &rocks)?;
         town.sell("rock", ROCK)?;
         for (colour, (name, number)) in COLOURS.into_iter().enumerate() {
