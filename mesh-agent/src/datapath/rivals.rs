@@ -9,7 +9,10 @@ use super::{
     links::Cgroup,
     pins::Pins,
 };
-use crate::sys::bpf::{self, AttachType};
+use crate::sys::{
+    bpf::{self, AttachType},
+    privilege,
+};
 
 /// A tool with a socket load balancer.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -86,6 +89,11 @@ impl fmt::Display for Rival {
 /// # Errors
 /// The kernel's.
 pub fn find(pins: &Pins, cgroup: &Cgroup) -> io::Result<Vec<Rival>> {
+    // Programs of others are opened by their ids.
+    privilege::with_all(|| in_order(pins, cgroup))
+}
+
+fn in_order(pins: &Pins, cgroup: &Cgroup) -> io::Result<Vec<Rival>> {
     let mut names = Vec::new();
     for hook in HOOKS.into_iter().filter(translates) {
         // One that is not attached is reported as that.

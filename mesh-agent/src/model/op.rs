@@ -85,6 +85,7 @@ impl Op {
             Self::AddMember(_) | Self::RemoveMember(_) => (map::MEMBERS, 1),
             Self::SetWorkload { .. } | Self::RemoveWorkload(_) => (map::WORKLOADS, 1),
             Self::SetPod { .. } | Self::RemovePod(_) => (map::PODS, 1),
+            Self::SetPending { .. } | Self::RemovePending(_) => (map::PENDING_PODS, 1),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::{
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
 };
 
 use rustix::{
@@ -99,15 +98,9 @@ pub fn own_cookie() -> io::Result<u64> {
 /// # Errors
 /// EPERM without `CAP_SYS_ADMIN`, EINVAL where the descriptor is no network namespace, and whatever `act` gives.
 pub fn run_in<T: Send>(netns: impl AsFd + Sync, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    thread::scope(|scope| {
-        let entered = scope.spawn(|| {
-            privilege::take_up()?;
-            move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
-            act()
-        });
-        entered
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread in the network namespace panicked")))
+    privilege::with_all(|| {
+        move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
+        act()
     })
 }
 
@@ -144,8 +137,8 @@ mod tests {
     #[test]
     fn without_a_handle_it_is_the_agents_own() {
         let host = Host::open(None).unwrap();
-        let here = thread::current().id();
-        assert_eq!(host.run(|| Ok(thread::current().id())).unwrap(), here);
+        let here = std::thread::current().id();
+        assert_eq!(host.run(|| Ok(std::thread::current().id())).unwrap(), here);
         assert!(host.is_reserved(own_cookie().unwrap()));
         assert!(!host.is_reserved(0));
     }

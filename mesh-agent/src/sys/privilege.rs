@@ -1,6 +1,6 @@
 //! What this process may do.
 
-use std::io;
+use std::{io, thread};
 
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
@@ -20,7 +20,7 @@ const NEEDED: [(CapabilitySet, &str, &str); 4] = [
     (
         CapabilitySet::SYS_ADMIN,
         "CAP_SYS_ADMIN",
-        "to enter the network namespaces of pods",
+        "to enter the network namespaces of pods, and to name other tools' programs",
     ),
 ];
 
@@ -33,11 +33,11 @@ pub fn missing() -> io::Result<Vec<String>> {
     Ok(lacking(held))
 }
 
-/// What only threads that enter a namespace need: the kernel takes it in place of many other capabilities, so whoever
+/// What only threads need that enter a namespace, or open another tool's program: the kernel takes it in place of many other capabilities, so whoever
 /// has it does not notice what else is missing, or what it does without need.
 const ENTERING: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
-/// Lays aside what is needed to enter namespaces, in this thread and those it starts from now on.
+/// Lays that aside, in this thread and those it starts from now on.
 ///
 /// # Errors
 /// The kernel's.
@@ -45,12 +45,19 @@ pub fn lay_aside() -> io::Result<()> {
     change(|sets| sets.effective - ENTERING)
 }
 
-/// Lets the calling thread enter namespaces, where the process may.
+/// Does what needs all that the process may, on a thread of its own that ends with it.
 ///
 /// # Errors
-/// The kernel's.
-pub fn take_up() -> io::Result<()> {
-    change(|sets| sets.effective | sets.permitted & ENTERING)
+/// The kernel's, and whatever `act` gives.
+pub fn with_all<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            change(|sets| sets.effective | sets.permitted & ENTERING)?;
+            act()
+        });
+        done.join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that has all capabilities panicked")))
+    })
 }
 
 fn change(effective: impl FnOnce(CapabilitySets) -> CapabilitySet) -> io::Result<()> {

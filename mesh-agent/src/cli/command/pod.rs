@@ -310,7 +310,7 @@ Seed:                0000abcd
 Namespace:    shop
 Name:         web-2
 State:        pending
-Workload id:  5
+Workload id:  6
 Addresses:    -
 Cgroup id:    77
 Cgroup:       /sys/fs/cgroup/kubepods/pod6

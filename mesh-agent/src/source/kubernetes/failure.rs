@@ -84,7 +84,7 @@ impl Failure {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Refused(status) => Some(status.code),
-            Self::Unreachable(_) | Self::Cut(_) | Self::Silent(_) => None,
+            Self::Unreachable(_) | Self::Cut(_) | Self::Silent(_) | Self::SetBack(_) => None,
         }
     }
 

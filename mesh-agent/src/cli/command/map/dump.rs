@@ -136,19 +136,23 @@ fn fields() -> Fields {
 }
 
 fn pod(held: &Held, netns: u64, value: PodRef) -> (Fields, Fields) {
-    let id = value.workload.id();
-    let facts = fields()
-        .maybe("pod", held.pod(id))
-        .number("id", id)
-        .text("seed", format!("{:08x}", value.seed))
-        .number("enteredMs", value.entered_ms);
+    let facts = known(held, value).number("enteredMs", value.entered_ms);
     (fields().number("netns", netns), facts)
 }
 
 fn pending(held: &Held, cgroup: u64, value: PodRef) -> (Fields, Fields) {
-    let (_, facts) = pod(held, 0, value);
     let closed = value.workload.flags() & flag::CLOSED != 0;
-    (fields().number("cgroup", cgroup), facts.flag("closed", closed))
+    let facts = known(held, value).flag("closed", closed);
+    (fields().number("cgroup", cgroup), facts)
+}
+
+/// What a pod is known by, in both tables.
+fn known(held: &Held, value: PodRef) -> Fields {
+    let id = value.workload.id();
+    fields()
+        .maybe("pod", held.pod(id))
+        .number("id", id)
+        .text("seed", format!("{:08x}", value.seed))
 }
 
 fn workload(held: &Held, addr: Addr, value: Tagged) -> (Fields, Fields) {

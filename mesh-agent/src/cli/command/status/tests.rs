@@ -240,7 +240,7 @@ fn pods_that_are_kept_out_are_named() {
     };
     let text = output::one(&status, Format::Table).unwrap();
     assert!(
-        text.contains("Pods:          2 enrolled, 0 pending, 2 kept out\n"),
+        text.contains("Pods:          2 enrolled, 1 pending, 2 kept out\n"),
         "{text}"
     );
     let list = "\
