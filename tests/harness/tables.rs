@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mesh_common::abi::{ABI_VERSION, map};
 use mesh_common::addr::Protocol;
+use mesh_common::config::Config;
 use mesh_common::service::Region;
 use mesh_common::tag::Tagged;
 
@@ -71,8 +72,11 @@ impl Tables {
     }
 
     /// Bytes of the configuration: written before each write to another table.
-    pub fn config(&self) -> io::Result<[u8; 40]> {
-        Ok(self.config.get(&0_u32.to_ne_bytes())?.unwrap_or([0; 40]))
+    pub fn config(&self) -> io::Result<[u8; size_of::<Config>()]> {
+        Ok(self
+            .config
+            .get(&0_u32.to_ne_bytes())?
+            .unwrap_or([0; size_of::<Config>()]))
     }
 
     fn endpoint(&self, id: [u8; 4]) -> io::Result<SocketAddr> {

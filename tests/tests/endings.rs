@@ -16,7 +16,8 @@ use harness::{Agent, Pod, metrics, patient, require_root, until};
 use mesh_agent::datapath::{listing, pins::Pins};
 use socket2::{Domain, Socket, Type};
 
-const SOON: Duration = Duration::from_secs(3);
+/// An agent that has just started waits for ten seconds.
+const SOON: Duration = Duration::from_secs(15);
 /// Longer than the mesh takes to end what it ends.
 const A_WHILE: Duration = Duration::from_millis(500);
 const BACKENDS: [&str; 2] = ["web-1", "web-2"];

@@ -2,7 +2,8 @@
 //!
 //! A UDP client never learns by itself that nobody is there, so its socket goes as soon as the endpoint neither is
 //! ready nor serves. A TCP connection is let be as long as its pod is there: an endpoint that leaves its Service
-//! still finishes what it began. Where no pod was known to be behind an endpoint, nobody can tell that it is gone.
+//! still finishes what it began. Where no pod was known to be behind an endpoint, nobody can tell that it is gone, and
+//! where another pod has its address, that one resets what it does not know.
 //!
 //! What is on record of a socket is compared with the cluster as it is now, so nothing need be remembered: what an
 //! agent missed the next one sees. Ids are used again, and frontends change hands: where two readings of a record are
@@ -16,7 +17,6 @@ use mesh_common::sock::{SockState, flag};
 use super::cluster::Cluster;
 use super::desired::ObjectName;
 use super::ledger::Ledger;
-use super::object::Pod;
 
 /// Where a connection was sent, and on whose behalf. Many connections have the same.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -116,17 +116,23 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Pods and slices come by different watches. So a pod may have its address in a slice before it shows that itself, and
+    /// the pod on record may be the one before the one that took the connection: an address that another pod has by now,
+    /// or will have as a slice says, tells nothing.
     fn is_pod_gone(&self, target: &Target) -> bool {
-        if target.pod == 0 {
+        if target.pod == 0 || self.cluster.owner_key(target.addr).is_some() {
             return false;
         }
-        let Some(owner) = self.cluster.owner_key(target.addr) else {
-            return true;
-        };
-        // The address may be another pod's by now, and so may the id.
-        let is_there = |pod| self.cluster.pod(pod).is_some_and(Pod::is_workload);
         let recorded = self.ledger.workload(target.pod);
-        recorded.is_some_and(|recorded| recorded != owner && !is_there(recorded))
+        let there = recorded
+            .and_then(|pod| self.cluster.pod(pod))
+            .filter(|pod| pod.is_workload());
+        if there.is_some_and(|pod| pod.addresses.is_empty()) {
+            return false;
+        }
+        // One that is there with other addresses was given the id later.
+        let gone = recorded.filter(|_| there.is_none());
+        !self.cluster.is_announced(target.addr, gone)
     }
 
     fn why_not_serving(&mut self, target: &Target) -> Option<Why> {

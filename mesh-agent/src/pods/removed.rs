@@ -124,16 +124,27 @@ fn inside(netns: u64, doomed: &[(Connection, Why)]) -> io::Result<Outcome> {
                 all.iter().find(|socket| connection.is(socket)).copied()
             }
         };
-        let Some(socket) = socket.filter(|socket| connection.is(socket)) else {
+        // Nobody would learn it of an orphan, one in TIME_WAIT included, and some kernels can't destroy those.
+        let Some(socket) = socket.filter(|socket| connection.is(socket) && !socket.is_orphan()) else {
             continue;
         };
         match sock_diag::destroy(&socket) {
             Ok(true) => outcome.destroyed.push(*one),
             Ok(false) => {}
+            // It was closed just now, so that it can't be destroyed any more.
+            Err(DestroyError::Unsupported(_)) if !still_there(connection)? => {}
             Err(error) => outcome.errors.push(error.into()),
         }
     }
     Ok(outcome)
+}
+
+fn still_there(connection: &Connection) -> io::Result<bool> {
+    let found = match connection.protocol {
+        Protocol::Tcp => sock_diag::find_tcp(connection.local, connection.remote)?,
+        Protocol::Udp => return Ok(true),
+    };
+    Ok(found.is_some_and(|socket| connection.is(&socket) && !socket.is_orphan()))
 }
 
 fn connected_over_udp() -> io::Result<Vec<Socket>> {

@@ -56,7 +56,8 @@ pub struct Removed {
     pins: Pins,
     destroyed: Destroyed,
     pace: Pace,
-    changes: u64,
+    /// How many changes were seen; none yet where the agent has just started.
+    changes: Option<u64>,
     work: Work,
     /// Why connections can't be listed now.
     unlisted: Option<String>,
@@ -89,7 +90,7 @@ impl Removed {
             pins,
             destroyed,
             pace: Pace::new(Instant::now()),
-            changes: 0,
+            changes: None,
             work: Work::Nothing,
             unlisted: None,
             unsupported: None,
@@ -105,9 +106,12 @@ impl Removed {
 
     /// Notes whether anything changed.
     pub fn follow(&mut self, engine: &Engine) {
-        if self.changes != engine.changes() {
-            self.changes = engine.changes();
-            self.pace.changed(Instant::now());
+        let before = self.changes.replace(engine.changes());
+        match before {
+            // What the agent learns first may be an old view: of a server or a watch that is behind.
+            None => self.pace.started(Instant::now()),
+            before if before != self.changes => self.pace.changed(Instant::now()),
+            _ => {}
         }
     }
 

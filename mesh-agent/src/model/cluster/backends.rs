@@ -3,8 +3,9 @@
 use mesh_common::addr::{Addr, Port, Protocol};
 
 use super::Cluster;
-use crate::model::desired::ObjectName;
+use crate::model::desired::{ObjectName, PodKey};
 use crate::model::ending::Endpoints;
+use crate::model::object::endpoint_slice::TargetPod;
 
 impl Cluster {
     /// All UDP endpoints of a Service, whether or not they are used now; none where there is no such Service.
@@ -21,6 +22,20 @@ impl Cluster {
             *endpoints.entry(place).or_default() |= serves;
         }
         endpoints
+    }
+
+    /// Whether a slice says that a pod other than this one, which is gone, has an address.
+    #[must_use]
+    pub fn is_announced(&self, addr: Addr, gone: Option<&PodKey>) -> bool {
+        let is_other = |target: &TargetPod| {
+            gone.is_none_or(|pod| match &target.uid {
+                Some(uid) => *uid != pod.uid,
+                None => target.name != pod.object,
+            })
+        };
+        let endpoints = self.slices.at(&addr).flat_map(|slice| &slice.endpoints);
+        let here = endpoints.filter(|endpoint| endpoint.addr == addr);
+        here.filter_map(|endpoint| endpoint.target.as_ref()).any(is_other)
     }
 
     /// The Services that are dialled at an address, on whichever port.

@@ -44,6 +44,11 @@ impl Slices {
         slices.filter_map(|slice| slice.service.as_ref())
     }
 
+    /// The slices with an endpoint of that address.
+    pub(super) fn at(&self, addr: &Addr) -> impl Iterator<Item = &EndpointSlice> {
+        self.by_address.get(addr).filter_map(|name| self.get(name))
+    }
+
     /// The Services with an endpoint of that address.
     pub(super) fn services_at(&self, addr: &Addr) -> impl Iterator<Item = &ObjectName> {
         self.services_of(self.by_address.get(addr))

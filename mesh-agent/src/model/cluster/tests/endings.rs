@@ -136,15 +136,30 @@ fn a_pod_that_is_gone_before_its_slice_says_so() {
 fn an_address_that_another_pod_has_by_now() {
     let mut web = Watched::new();
     let b = || Event::Upsert(pod("b", "10.0.0.1", json!({})));
-    assert_eq!(web.after([deleted("a"), b()]), [Some(Why::PodGone); 2]);
-    // The same, as an agent sees it that was not there: it gives the new pod the old one's id.
-    let id = web.targets[0].pod;
-    let mut late = Watched::new();
-    late.after([deleted("a")]);
-    late.ledger = Ledger::new(ROOM);
-    late.after([endpoints(json!([])), b()]);
-    assert_eq!(late.ledger.workloads().next(), Some((id, &key("b"))));
-    assert_eq!(late.whys(), [Some(Why::Removed), None]);
+    // As when the slice had named the new pod before the pod itself was seen: the record names the old one.
+    assert_eq!(web.after([deleted("a"), b()]), [None, None]);
+    assert_eq!(web.after([endpoints(json!([]))]), [Some(Why::Removed), None]);
+}
+
+#[test]
+fn a_pod_that_shows_its_address_after_its_slice() {
+    let mut web = Watched::new();
+    let waiting = || {
+        Event::Upsert(pod(
+            "a",
+            "10.0.0.1",
+            json!({ "status": { "podIPs": [], "podIP": null } }),
+        ))
+    };
+    assert_eq!(web.after([waiting()]), [None, None]);
+    let next =
+        json!([{ "addresses": ["10.0.0.1"], "targetRef": { "kind": "Pod", "name": "b", "uid": "uid-b" } }]);
+    assert_eq!(
+        web.after([endpoints(next), deleted("a")]),
+        [None, None],
+        "b's by now"
+    );
+    assert_eq!(web.after([endpoints(json!([]))]), [Some(Why::PodGone); 2]);
 }
 
 #[test]
