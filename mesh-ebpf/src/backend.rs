@@ -1,6 +1,9 @@
 //! From a frontend to a backend.
 
-use core::ptr::{addr_of, read_volatile};
+use core::{
+    num::NonZeroU32,
+    ptr::{addr_of, read_volatile},
+};
 
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use mesh_common::{
@@ -54,8 +57,8 @@ pub fn service(frontend: &Frontend) -> Option<u32> {
 
 /// Chooses a backend. `sticky` is the backend this client had before, which it keeps while it is a member.
 #[inline(always)]
-pub fn choose(frontend: &Frontend, service: u32, pod: &Pod, sticky: Option<u32>) -> Choice {
-    if let Some(chosen) = sticky.and_then(|id| member(service, id)) {
+pub fn choose(frontend: &Frontend, service: u32, pod: &Pod, sticky: Option<NonZeroU32>) -> Choice {
+    if let Some(chosen) = sticky.and_then(|id| member(service, id.get())) {
         return Choice::Backend(chosen);
     }
     let Some(info) = SERVICE_INFO.get_ptr(service) else {

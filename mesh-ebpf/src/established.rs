@@ -59,7 +59,7 @@ fn run<const ACCEL: bool>(ctx: &SockOpsContext) -> u32 {
         CONNECT => asked::<ACCEL>(ctx),
         ACTIVE_ESTABLISHED => established::<ACCEL>(ctx, flag::ACTIVE),
         PASSIVE_ESTABLISHED => established::<ACCEL>(ctx, flag::PASSIVE),
-        STATE => changed(ctx),
+        STATE => changed::<ACCEL>(ctx),
         HEADER => segment::note_fin(ctx),
         _ => {}
     }
@@ -123,13 +123,14 @@ fn established<const ACCEL: bool>(ctx: &SockOpsContext, side: u32) {
 
 /// The state changed: `args` are the old and the new one.
 #[inline(always)]
-fn changed(ctx: &SockOpsContext) {
+fn changed<const ACCEL: bool>(ctx: &SockOpsContext) {
     let (old, new) = (ctx.arg(0), ctx.arg(1));
     if new == state::FIN_WAIT1 {
         // From here on the state does not tell whether the peer's FIN came in: look at the segments.
         want(ctx, WANT_STATE | WANT_HEADERS);
     }
-    if new == state::CLOSE_WAIT
+    if ACCEL
+        && new == state::CLOSE_WAIT
         && let Some(sock) = segment::state(ctx)
     {
         enrol::peer_ended(ctx, sock);

@@ -172,8 +172,7 @@ fn ipv6<const FROM_POD: bool>(
 /// Adds a datagram to its flow; the flow is named from the pod's point of view.
 #[inline(always)]
 fn udp<const FROM_POD: bool>(ctx: &TcContext, ifindex: u32, from: Addr, to: Addr, header: usize) {
-    // The IPv4 header's length is at most 60; the verifier wants to see it.
-    let Some(udp) = at::<Udp>(ctx, header & 0x7f) else {
+    let Some(udp) = udp_header(ctx, header) else {
         return;
     };
     let (from_port, to_port) = (port(udp.from), port(udp.to));
@@ -236,6 +235,19 @@ fn addr(octets: [u8; 16]) -> Addr {
 #[inline(always)]
 fn port(octets: [u8; 2]) -> Port {
     Port::new(u16::from_be_bytes(octets))
+}
+
+/// Nearly always right behind an IP header of the usual length. Elsewhere the kernel copies it: without `CAP_PERFMON`
+/// nothing but constants may be added to a packet's address.
+#[inline(always)]
+fn udp_header(ctx: &TcContext, at_byte: usize) -> Option<Udp> {
+    const BEHIND_IPV4: usize = ETHERNET_LEN + size_of::<Ipv4>();
+    const BEHIND_IPV6: usize = ETHERNET_LEN + size_of::<Ipv6>();
+    match at_byte {
+        BEHIND_IPV4 => at(ctx, BEHIND_IPV4),
+        BEHIND_IPV6 => at(ctx, BEHIND_IPV6),
+        _ => ctx.load(at_byte).ok(),
+    }
 }
 
 /// A header in the linear part of the packet; the stack puts all headers there.

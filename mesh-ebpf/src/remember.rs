@@ -1,6 +1,6 @@
 //! What a socket had asked for, and where it was sent.
 
-use core::ptr::read_volatile;
+use core::{num::NonZeroU32, ptr::read_volatile};
 
 use aya_ebpf::programs::SockAddrContext;
 use mesh_common::{
@@ -82,9 +82,9 @@ pub fn is_connected_to(ctx: &SockAddrContext, peer: Addr, port: Port) -> bool {
     dialled(ctx, peer, port).is_some()
 }
 
-/// The backend a UDP socket keeps for a service.
+/// The backend a UDP socket keeps for a service; no id is 0, so that "none" is a number to the verifier, too.
 #[inline(always)]
-pub fn flow(socket: u64, service: u32) -> Option<u32> {
+pub fn flow(socket: u64, service: u32) -> Option<NonZeroU32> {
     let flow = UDP_FLOWS.get_ptr(UdpFlowKey {
         socket,
         service,
@@ -92,15 +92,15 @@ pub fn flow(socket: u64, service: u32) -> Option<u32> {
     })?;
     // SAFETY: `flow` points into the map's value for as long as the program runs; a recycled one names a
     // backend that the membership check refuses unless it serves this very service.
-    Some(unsafe { read_volatile(flow) }.backend)
+    NonZeroU32::new(unsafe { read_volatile(flow) }.backend)
 }
 
 /// Keeps both directions of a UDP socket's talk with a service; `before` is the backend it had, as [`flow`]
 /// told.
 #[inline(always)]
-pub fn datagram(socket: u64, question: &Asked<'_>, chosen: &Chosen, before: Option<u32>) {
+pub fn datagram(socket: u64, question: &Asked<'_>, chosen: &Chosen, before: Option<NonZeroU32>) {
     let (asked, service, netns) = (question.frontend, question.service, question.pod.netns);
-    if before != Some(chosen.id) {
+    if before != NonZeroU32::new(chosen.id) {
         let key = UdpFlowKey {
             socket,
             service,
