@@ -42,9 +42,9 @@ impl Failure {
     /// The list of connections can't be read.
     pub fn listing(error: &ListingError, pins: &Path) -> Self {
         let message = match kind(error) {
-            Some(io::ErrorKind::NotFound) if pins.exists() => format!(
-                "live connections can't be listed: {error} (the agent's log says why it did not install the list)"
-            ),
+            Some(io::ErrorKind::NotFound) if pins.exists() => {
+                format!("live connections can't be listed: {error}")
+            }
             _ => pins_message(error, error, pins),
         };
         Self::Failed(message)

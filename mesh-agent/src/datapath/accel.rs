@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::{
     btf::{self, BtfError},
-    hooks,
+    hooks::{self, READS_NEED},
     pins::Pins,
 };
 use crate::sys::bpf::{self, AttachType};
@@ -35,7 +35,8 @@ pub enum AccelError {
     Types(#[from] BtfError),
     /// The kernel refused a program.
     #[error(
-        "loading the program {program}: {source} (it needs CAP_PERFMON, and no lockdown=confidentiality)"
+        "loading the program {program}: {} (it {READS_NEED})",
+        hooks::refusal(.source)
     )]
     Program {
         /// Its name.

@@ -57,6 +57,9 @@ pub const HOOKS: [Hook; 9] = [
     },
 ];
 
+/// What programs need that read the kernel's own memory; those of [`HOOKS`] do not.
+pub const READS_NEED: &str = "needs CAP_PERFMON, and no lockdown=confidentiality";
+
 /// Loads a program into the kernel.
 ///
 /// # Errors
@@ -70,6 +73,28 @@ pub fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::SkSkb(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
+}
+
+/// Why the kernel refused a program, in a line: its error, and what the verifier said last.
+#[must_use]
+pub fn refusal(error: &ProgramError) -> String {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return error.to_string();
+    };
+    match verdict(&verifier_log.to_string()) {
+        Some(verdict) => format!("{io_error}: {verdict}"),
+        None => io_error.to_string(),
+    }
+}
+
+/// The line before the figures at the end.
+fn verdict(log: &str) -> Option<&str> {
+    let is_figure = |line: &&str| line.starts_with("verification time ") || line.starts_with("processed ");
+    log.lines().take_while(|line| !is_figure(line)).last()
 }
 
 /// The descriptor of a loaded program.
@@ -86,4 +111,16 @@ pub fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {
         _ => Err(ProgramError::UnexpectedProgramType),
     }
     .map(AsFd::as_fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_stands_before_the_figures() {
+        let log = "1: (b7) r2 = 2\nR1 leaks addr into map\nverification time 7 usec\nstack depth 8\nprocessed 2 insns\n";
+        assert_eq!(verdict(log), Some("R1 leaks addr into map"));
+        assert_eq!(verdict(""), None);
+    }
 }

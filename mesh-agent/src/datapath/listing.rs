@@ -15,7 +15,10 @@ use mesh_common::{abi::map, flow::LiveFlow, sock::flag};
 use thiserror::Error;
 use zerocopy::FromBytes;
 
-use super::pins::Pins;
+use super::{
+    hooks::{self, READS_NEED},
+    pins::Pins,
+};
 use crate::sys::bpf;
 
 /// Name of the program and of its pin.
@@ -30,19 +33,27 @@ pub enum ListingError {
     #[error(transparent)]
     Types(#[from] EbpfError),
     /// The kernel refused the program.
-    #[error("loading the program {PROGRAM}: {0} (it needs CAP_PERFMON, and no lockdown=confidentiality)")]
+    #[error("loading the program {PROGRAM}: {} (it {READS_NEED})", hooks::refusal(.0))]
     Program(#[from] ProgramError),
     /// The socket storage is not there.
     #[error(transparent)]
     Map(#[from] MapError),
     /// The iterator can't be made, pinned or read.
-    #[error("the list of connections at {path}: {source}")]
+    #[error("the list of connections at {path}: {source}{hint}", hint = hint(.source))]
     Io {
         /// The pin.
         path: String,
         /// The reason.
         source: io::Error,
     },
+}
+
+fn hint(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        format!(" (the agent's log says why it did not install the list, which {READS_NEED})")
+    } else {
+        String::new()
+    }
 }
 
 /// Loads the iterator and pins it, in place of a previous agent's.

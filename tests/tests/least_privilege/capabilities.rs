@@ -1,10 +1,11 @@
 //! The capabilities of the `DaemonSet`, with the agent in a network namespace of its own under its broker, as there.
 
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use harness::traffic::Conversation;
+use harness::traffic::{Conversation, ask_udp_unconnected};
 use harness::{
     Agent, AgentBuilder, Market, Pod, Program, eventually, market, patient, require, shipped, twins,
 };
@@ -53,6 +54,10 @@ impl Scene {
     /// Everything that needs no look into the kernel's memory: services, records, packets.
     fn works(&self, agent: &Agent) -> Result<()> {
         ensure!(self.market.ask(10)? == "web");
+        let socket = || UdpSocket::bind("0.0.0.0:0");
+        let asked = || ask_udp_unconnected(&socket()?, market::address(10, 53));
+        let answer = self.market.client.run(asked)?;
+        ensure!(answer.name == "web" && answer.peer_seen == market::address(10, 53));
         eventually(SOON, || {
             let text = agent.metrics()?;
             for counted in ["istio_tcp_connections_closed_total", "mesh_packets_total"] {
@@ -65,14 +70,20 @@ impl Scene {
     }
 
     fn meshctl(&self, line: &str) -> Result<String> {
+        let (code, said) = self.run(line)?;
+        ensure!(code == Some(0), "{line}: {said}");
+        Ok(said)
+    }
+
+    /// The exit code, and all that was said.
+    fn run(&self, line: &str) -> Result<(Option<i32>, String)> {
         let meshctl = self.market.sandbox.meshctl_in(&self.agents.unenrolled())?;
         let output = meshctl
             .args(line.split(' '))
             .env("MESH_HOST_NETNS", self.shown())
             .output()?;
         let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        ensure!(output.status.success(), "{line}: {said:?}");
-        Ok(said.concat())
+        Ok((output.status.code(), said.concat()))
     }
 
     /// What is listed of a live connection of the client.
@@ -95,6 +106,37 @@ fn refused(scene: &Scene, agent: AgentBuilder<'_>, words: &[&str]) -> Result<()>
     let pins = scene.market.sandbox.census()?.pins;
     ensure!(pins.is_empty(), "{pins:?}");
     ensure!(scene.market.ask(10).is_err(), "who answers?");
+    Ok(())
+}
+
+/// That all works but the list of connections and acceleration, and that whoever asks is told why.
+fn without_looks_into_the_kernel(scene: &Scene, agent: AgentBuilder<'_>) -> Result<()> {
+    let agent = agent.start()?;
+    scene.works(&agent)?;
+    twins::wait_probed(&scene.market.sandbox)?;
+    let accel = scene.meshctl("accel status")?;
+    ensure!(
+        accel.contains("disabled") && accel.contains("CAP_PERFMON"),
+        "{accel}"
+    );
+    eventually(SOON, || {
+        let status = scene.meshctl("status")?;
+        let limit = status
+            .lines()
+            .find(|line| line.contains("removed endpoints are not ended"));
+        ensure!(limit.is_some_and(|line| line.contains("CAP_PERFMON")), "{status}");
+        Ok(())
+    })?;
+    // What is missing fails the check, and is the only thing that does.
+    let (check, said) = scene.run("check")?;
+    let failed: Vec<_> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
+    ensure!(check == Some(1), "{said}");
+    ensure!(
+        failed.len() == 1
+            && failed[0].contains("connections can be listed")
+            && failed[0].contains("CAP_PERFMON"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -137,9 +179,10 @@ fn each_of_them_is_missed_by_name() -> Result<()> {
         let agent = |host| scene.agent(&left, host);
         let name = format!("CAP_{gone}");
         match gone.as_str() {
-            "BPF" | "NET_ADMIN" | "PERFMON" | "SYS_ADMIN" => {
+            "BPF" | "NET_ADMIN" | "SYS_ADMIN" => {
                 refused(&scene, agent(scene.shown()), &["missing capabilities", &name])?;
             }
+            "PERFMON" => without_looks_into_the_kernel(&scene, agent(scene.shown()))?,
             "SYS_PTRACE" => {
                 let shown = scene.shown();
                 let path = shown.display().to_string();

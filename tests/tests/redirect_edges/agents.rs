@@ -61,7 +61,6 @@ fn a_killed_agent_is_not_missed_and_its_successor_goes_on() -> Result<()> {
 
 #[test]
 fn where_the_kernel_hides_its_types_all_but_the_redirect_works_and_says_why() -> Result<()> {
-    // CAP_PERFMON can't be missing: no program could be loaded.
     const HIDE: &str = "mount --bind /dev/null /sys/kernel/btf/vmlinux && exec \"$@\"";
     require!(harness::require::root(), harness::require::program("unshare"));
     let mut twins = Twins::new("types", Path::Redirect)?;

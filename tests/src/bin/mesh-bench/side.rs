@@ -93,7 +93,7 @@ impl Side {
 
     /// With the service.
     fn start_agent(&mut self, mesh: Mesh) -> Result<()> {
-        // Without CAP_PERFMON no program could be loaded: what can be missing are the kernel's types.
+        // What is missing are the kernel's types; without CAP_PERFMON connections could not be listed, either.
         const HIDE_TYPES: &str = "mount --bind /dev/null /sys/kernel/btf/vmlinux && exec \"$@\"";
         let side = self;
         let ports = Workload::ALL.map(|workload| {
