@@ -156,6 +156,30 @@ fn an_update_brings_the_new_agent_before_the_old_one_goes() -> Result<()> {
 }
 
 #[test]
+fn the_component_has_the_taint_removed() -> Result<()> {
+    let mut install = Install::read()?;
+    let component = document("components/taint/kustomization.yaml")?;
+    let patch = component["patches"][0]["patch"].as_str().context("no patch")?;
+    let changes: Vec<Value> = serde_saphyr::from_str(patch)?;
+    let [change] = changes.as_slice() else {
+        anyhow::bail!("not one change: {patch}");
+    };
+    let args = "/spec/template/spec/containers/0/args";
+    assert_eq!(
+        (&change["op"], &change["path"]),
+        (&"add".into(), &format!("{args}/-").into())
+    );
+    let args = install.daemon_set.pointer_mut(args).and_then(Value::as_array_mut);
+    args.context("no arguments")?.push(change["value"].clone());
+    let Command::Broker(broker) = parse(&install)?.command else {
+        anyhow::bail!("process 1 is not the broker");
+    };
+    let Supervised::Run(run) = broker.command;
+    assert!(run.remove_taint);
+    Ok(())
+}
+
+#[test]
 fn paths_and_ports_are_the_agents() -> Result<()> {
     let install = Install::read()?;
     let mounts = install.mounts();
@@ -208,7 +232,7 @@ fn kubectl_renders_them() -> Result<()> {
     require!(require::program("kubectl"));
     let overlay = scratch("overlay")?;
     let text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
-                resources: [manifests/base]\ncomponents: [manifests/components/prometheus]\n";
+                resources: [manifests/base]\ncomponents: [manifests/components/prometheus, manifests/components/taint]\n";
     fs::write(overlay.join("kustomization.yaml"), text)?;
     let render = |directory: &Path| -> Result<String> {
         let output = process::Command::new("kubectl")
@@ -222,10 +246,14 @@ fn kubectl_renders_them() -> Result<()> {
         );
         Ok(String::from_utf8(output.stdout)?)
     };
-    let with_prometheus = render(&overlay)?;
-    assert!(with_prometheus.contains("kind: PodMonitor"));
+    let with_components = render(&overlay)?;
+    assert!(with_components.contains("kind: PodMonitor"));
+    assert!(
+        with_components.contains("        - --remove-taint\n"),
+        "{with_components}"
+    );
     // The name of the settings follows their content, in both places.
-    let settings: Vec<_> = with_prometheus
+    let settings: Vec<_> = with_components
         .lines()
         .filter_map(|line| line.trim().strip_prefix("name: mesh-agent-"))
         .filter(|rest| *rest != "metrics")
@@ -242,7 +270,7 @@ fn kubectl_renders_them() -> Result<()> {
 }
 
 /// Each is one slip of the pen in one file, and what is said about it.
-const SLIPS: [(&str, &str, &str, &str); 12] = [
+const SLIPS: [(&str, &str, &str, &str); 14] = [
     (
         "base/daemonset.yaml",
         "imagePullPolicy",
@@ -314,6 +342,18 @@ const SLIPS: [(&str, &str, &str, &str); 12] = [
         "containers/0/livenessProbe",
         "containers/0/liveness",
         "DaemonSet mesh-agent has no",
+    ),
+    (
+        "components/taint/kustomization.yaml",
+        "args/-",
+        "arguments/-",
+        "DaemonSet mesh-agent has no",
+    ),
+    (
+        "base/kustomization.yaml",
+        "config.yaml=log-format",
+        "config.yml=log-format",
+        "config.yml: the agent reads only config.yaml",
     ),
 ];
 

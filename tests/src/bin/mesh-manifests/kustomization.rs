@@ -23,6 +23,9 @@ const FIELDS: [&str; 7] = [
     "patches",
 ];
 
+/// The only key of a `ConfigMap` that anything reads: the agent's `--config`.
+const SETTINGS: &str = "config.yaml";
+
 /// Checks that what is listed is there, and that what is there is listed.
 pub fn check(world: &World) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -100,12 +103,25 @@ fn judge_patch(world: &World, object: Object<'_>, pointer: &str, patch: &Value) 
             return Some(object.finding(&format!("{pointer}/patch"), what));
         }
     };
+    let mut patched = target.value.clone();
     changes.iter().find_map(|change| {
-        let field = change["path"].as_str().unwrap_or_default();
-        let what = format!("{} {} has no {field:?}", target.kind(), target.name());
-        let there = !field.is_empty() && target.get(field).is_some();
-        (!there).then(|| object.finding(&format!("{pointer}/patch"), what))
+        let what = format!("{} {} has no place for {change}", target.kind(), target.name());
+        let made = make(&mut patched, change).is_some();
+        (!made).then(|| object.finding(&format!("{pointer}/patch"), what))
     })
+}
+
+/// Makes one change of those that are in use; none where its place is not there.
+fn make(object: &mut Value, change: &Value) -> Option<()> {
+    let (path, value) = (change["path"].as_str()?, change["value"].clone());
+    let (parent, key) = path.rsplit_once('/')?;
+    match change["op"].as_str()? {
+        "add" if key == "-" => object.pointer_mut(parent)?.as_array_mut()?.push(value),
+        "replace" => *object.pointer_mut(path)? = value,
+        "remove" => drop(object.pointer_mut(parent)?.as_object_mut()?.remove(key)?),
+        _ => return None,
+    }
+    Some(())
 }
 
 fn judge_generator(object: Object<'_>, pointer: &str, generator: &Value) -> Vec<Finding> {
@@ -116,8 +132,12 @@ fn judge_generator(object: Object<'_>, pointer: &str, generator: &Value) -> Vec<
         }
     }
     for (pointer, literal) in object.items(&format!("{pointer}/literals")) {
-        if literal.as_str().and_then(|text| text.split_once('=')).is_none() {
-            findings.push(object.finding(&pointer, "not KEY=VALUE"));
+        match literal.as_str().and_then(|text| text.split_once('=')) {
+            None => findings.push(object.finding(&pointer, "not KEY=VALUE")),
+            Some((SETTINGS, _)) => {}
+            Some((key, _)) => {
+                findings.push(object.finding(&pointer, format!("{key}: the agent reads only {SETTINGS}")));
+            }
         }
     }
     findings
