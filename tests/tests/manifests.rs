@@ -270,7 +270,7 @@ fn kubectl_renders_them() -> Result<()> {
 }
 
 /// Each is one slip of the pen in one file, and what is said about it.
-const SLIPS: [(&str, &str, &str, &str); 14] = [
+const SLIPS: [(&str, &str, &str, &str); 15] = [
     (
         "base/daemonset.yaml",
         "imagePullPolicy",
@@ -342,6 +342,12 @@ const SLIPS: [(&str, &str, &str, &str); 14] = [
         "containers/0/livenessProbe",
         "containers/0/liveness",
         "DaemonSet mesh-agent has no",
+    ),
+    (
+        "cleanup/kustomization.yaml",
+        "      - {op: replace, path: /spec/updateStrategy/rollingUpdate/maxSurge, value: 0}\n",
+        "",
+        "one of maxSurge and maxUnavailable has to be 0",
     ),
     (
         "components/taint/kustomization.yaml",

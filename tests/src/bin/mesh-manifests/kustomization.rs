@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::finding::Finding;
+use crate::pods;
 use crate::world::{File, KUSTOMIZATION, Object, World};
 
 /// The kinds, each with the version that has it.
@@ -104,11 +105,14 @@ fn judge_patch(world: &World, object: Object<'_>, pointer: &str, patch: &Value) 
         }
     };
     let mut patched = target.value.clone();
-    changes.iter().find_map(|change| {
-        let what = format!("{} {} has no place for {change}", target.kind(), target.name());
-        let made = make(&mut patched, change).is_some();
-        (!made).then(|| object.finding(&format!("{pointer}/patch"), what))
-    })
+    for change in &changes {
+        if make(&mut patched, change).is_none() {
+            let what = format!("{} {} has no place for {change}", target.kind(), target.name());
+            return Some(object.finding(&format!("{pointer}/patch"), what));
+        }
+    }
+    let what = pods::rollout(&patched)?;
+    Some(object.finding(&format!("{pointer}/patch"), what))
 }
 
 /// Makes one change of those that are in use; none where its place is not there.

@@ -11,6 +11,9 @@ use crate::world::{Object, World};
 /// Where the pod is in a `DaemonSet` and in a `Deployment`.
 pub const TEMPLATE: &str = "/spec/template";
 
+/// How fast the pods of a `DaemonSet` are replaced.
+const ROLLOUT: &str = "/spec/updateStrategy/rollingUpdate";
+
 const CONTAINERS: [&str; 2] = [
     "/spec/template/spec/containers",
     "/spec/template/spec/initContainers",
@@ -48,7 +51,23 @@ fn judge(object: Object<'_>) -> Vec<Finding> {
         findings.extend(capabilities(object, &pointer, container));
     }
     findings.extend(volumes(object));
+    findings.extend(rollout(object.value).map(|what| object.finding(ROLLOUT, what)));
     findings
+}
+
+/// What an API server has against how the pods of a `DaemonSet` are replaced (`ValidateRollingUpdateDaemonSet`).
+pub fn rollout(object: &Value) -> Option<String> {
+    if object["kind"] != "DaemonSet" || object["spec"]["updateStrategy"]["type"] == "OnDelete" {
+        return None;
+    }
+    let pace = object.pointer(ROLLOUT).unwrap_or(&Value::Null);
+    let is_zero = |field: &str, default: u64| match &pace[field] {
+        Value::Null => default == 0,
+        Value::String(text) => text.trim_end_matches('%') == "0",
+        number => number.as_u64() == Some(0),
+    };
+    let wrong = is_zero("maxSurge", 0) == is_zero("maxUnavailable", 1);
+    wrong.then(|| format!("one of maxSurge and maxUnavailable has to be 0, the other not: {pace}"))
 }
 
 /// An image without a tag is another one tomorrow.
@@ -154,6 +173,26 @@ mod tests {
                 "volumes[1]: not mounted",
             ]
         );
+    }
+
+    #[test]
+    fn a_daemon_set_brings_more_or_takes_some_away_but_not_both() {
+        let wrong = |pace: Value| {
+            let update = serde_json::json!({ "rollingUpdate": pace });
+            rollout(&serde_json::json!({ "kind": "DaemonSet", "spec": { "updateStrategy": update } }))
+                .is_some()
+        };
+        for (surge, unavailable, refused) in [
+            (1.into(), 0.into(), false),
+            (0.into(), "100%".into(), false),
+            (Value::Null, Value::Null, false),
+            (1.into(), "100%".into(), true),
+            ("0%".into(), 0.into(), true),
+            (1.into(), Value::Null, true),
+        ] {
+            let pace = serde_json::json!({ "maxSurge": surge, "maxUnavailable": unavailable });
+            assert_eq!(wrong(pace.clone()), refused, "{pace}");
+        }
     }
 
     #[test]
