@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const RESOURCE: &str = "events.events.k8s.io";
 /// The most of a pod's name that is in an Event's, so that it stays a name.
 const MOST_OF_A_NAME: usize = 200;
+/// The most bytes that a server takes of the note and of the reporting instance (`ValidateEventCreate`).
+const MOST_OF_A_NOTE: usize = 1_024;
+const MOST_OF_A_REPORTER: usize = 128;
 
 /// Tells the API server what there is to say.
 pub struct Herald {
@@ -183,7 +186,7 @@ fn event(notice: &Notice, note: &str, reporter: &str) -> api::Event {
         },
         event_time: Some(now()),
         reporting_controller: text(event::CONTROLLER),
-        reporting_instance: Some(reporter.chars().take(128).collect()),
+        reporting_instance: Some(cut(reporter, MOST_OF_A_REPORTER)),
         action: text(event::ACTION),
         reason: text(reason.name()),
         regarding: Some(ObjectReference {
@@ -194,10 +197,15 @@ fn event(notice: &Notice, note: &str, reporter: &str) -> api::Event {
             uid: text(&pod.uid),
             ..ObjectReference::default()
         }),
-        note: Some(note.chars().take(1_000).collect()),
+        note: Some(cut(note, MOST_OF_A_NOTE)),
         type_: text("Warning"),
         ..api::Event::default()
     }
+}
+
+/// At most that many bytes of it, in whole characters.
+fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
 }
 
 fn now() -> MicroTime {
@@ -211,6 +219,19 @@ mod tests {
         desired::{ObjectName, PodKey},
         notice::Reason,
     };
+
+    #[test]
+    fn texts_are_cut_by_bytes_and_between_characters() {
+        for (text, kept) in [
+            ("short", 5),
+            (&*"x".repeat(2_000), 1_024),
+            (&*"\u{20ac}".repeat(500), 1_023),
+        ] {
+            let cut = cut(text, MOST_OF_A_NOTE);
+            assert!(cut.len() == kept && text.starts_with(&cut), "{cut}");
+        }
+        assert_eq!(cut("", MOST_OF_A_NOTE), "");
+    }
 
     #[test]
     fn the_name_follows_from_what_is_said() {
