@@ -141,6 +141,7 @@ fn nothing_waits_for_events_that_can_not_be_written() -> Result<()> {
     let cluster = Cluster::open("events-denied")?;
     let web = cluster.backend("web", 11)?;
     cluster.put(&sidecar("legacy", "10.0.1.31")?)?;
+    cluster.put(&sidecar("ancient", "10.0.1.32")?)?;
     cluster.server.deny(Denial {
         resource: Some("events".into()),
         ..Denial::default()
@@ -165,6 +166,12 @@ fn nothing_waits_for_events_that_can_not_be_written() -> Result<()> {
         .requests()
         .into_iter()
         .filter(|it| it.status == 403);
-    assert_eq!(refused.count(), 1, "once a minute, and said once");
+    assert_eq!(
+        refused.count(),
+        1,
+        "about the other pod, too, nothing is tried for a while"
+    );
+    let log = agent.log();
+    assert_eq!(log.matches("Events can't be written").count(), 1, "{log}");
     Ok(())
 }

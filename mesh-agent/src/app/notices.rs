@@ -9,12 +9,12 @@ use k8s_openapi::{
 };
 use mesh_common::{names::event, tag::mix};
 use serde_json::json;
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 
 use super::{engine::Engine, run};
 use crate::{
     model::notice::{self, Diary, Entry, Notice, Notices},
-    source::kubernetes::{Access, Failure, Patch, Writer},
+    source::kubernetes::{Access, Failure, Patch, Writer, roll},
 };
 
 /// Between two Events of a node: a cluster of a thousand nodes that all have something to say stays bearable.
@@ -42,6 +42,8 @@ impl Herald {
         let scribe = Scribe {
             node,
             writer: Writer::new(access),
+            rest: Instant::now(),
+            failures: 0,
             trouble: None,
         };
         tokio::spawn(scribe.write(due));
@@ -76,7 +78,11 @@ impl Herald {
 struct Scribe {
     node: String,
     writer: Writer,
-    /// Why the last Event could not be written.
+    /// Nothing is written before.
+    rest: Instant,
+    /// How many attempts failed in a row through no fault of the Event.
+    failures: u32,
+    /// Why the last Event could not be written, in a word.
     trouble: Option<String>,
 }
 
@@ -85,7 +91,7 @@ impl Scribe {
     async fn write(mut self, mut due: watch::Receiver<Notices>) {
         let mut diary = Diary::default();
         loop {
-            let next = diary.next(Instant::now()).map(|(due, ..)| due);
+            let next = diary.next(Instant::now()).map(|(due, ..)| due.max(self.rest));
             tokio::select! {
                 changed = due.changed() => {
                     if changed.is_err() {
@@ -93,10 +99,7 @@ impl Scribe {
                     }
                     diary.want(due.borrow_and_update().clone(), Instant::now());
                 }
-                () = run::at(next) => {
-                    self.write_one(&mut diary).await;
-                    sleep(PAUSE).await;
-                }
+                () = run::at(next) => self.write_one(&mut diary).await,
             }
         }
     }
@@ -113,7 +116,19 @@ impl Scribe {
             at: Instant::now(),
         };
         diary.tried(notice, entry);
-        self.report(written.err());
+        let failure = written.err();
+        self.pause(failure.as_ref());
+        self.report(failure);
+    }
+
+    /// Leaves a server alone that takes nothing from us, the longer the more often it said so.
+    fn pause(&mut self, failure: Option<&Failure>) {
+        self.failures = self.failures.saturating_add(1);
+        let longer = failure.and_then(|it| it.pause(self.failures, notice::REFRESH, roll()));
+        if longer.is_none() {
+            self.failures = 0;
+        }
+        self.rest = Instant::now() + longer.unwrap_or_default().max(PAUSE);
     }
 
     /// Makes the Event, or counts one more of it where it is there already, perhaps from before a restart. Gives how
@@ -158,14 +173,14 @@ impl Scribe {
         }
     }
 
-    /// Says once that Events can't be written, and why.
+    /// Says once that Events can't be written, and why: the words differ with the pods.
     fn report(&mut self, failure: Option<Failure>) {
-        let why =
-            failure.map(|failure| failure.explain("create and patch", RESOURCE, "the agent's credentials"));
-        if let Some(why) = why.as_ref().filter(|why| self.trouble.as_ref() != Some(why)) {
+        let trouble = failure.as_ref().map(Failure::word);
+        if let Some(failure) = failure.filter(|_| self.trouble != trouble) {
+            let why = failure.explain("create and patch", RESOURCE, "the agent's credentials");
             tracing::warn!(why, "Events can't be written; all else goes on");
         }
-        self.trouble = why;
+        self.trouble = trouble;
     }
 }
 

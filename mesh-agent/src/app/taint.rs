@@ -1,20 +1,33 @@
 //! Takes the taint off the own Node that keeps pods away until the agent is ready. The operator puts it on.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
 use mesh_common::names::NOT_READY_TAINT;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
 use super::readiness::Readiness;
 use crate::{
     model::cluster::Cluster,
-    source::kubernetes::{Access, Patch, Resource, Writer},
+    source::kubernetes::{Access, Patch, Resource, Writer, roll},
 };
+
+/// Between two attempts, where the right is missing: no pod comes meanwhile.
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// Looks after the taint of a node.
 pub struct Taint {
     path: String,
     writer: Writer,
-    /// The removal that is on its way.
+    /// How many removals failed in a row.
+    failures: Arc<AtomicU32>,
+    /// The removal that is on its way, or the pause after one that failed.
     removal: Option<JoinHandle<()>>,
 }
 
@@ -25,6 +38,7 @@ impl Taint {
         Self {
             path: format!("/api/v1/nodes/{node}"),
             writer: Writer::new(access),
+            failures: Arc::default(),
             removal: None,
         }
     }
@@ -40,13 +54,19 @@ impl Taint {
             return;
         }
         let (path, mut writer) = (self.path.clone(), self.writer.clone());
-        let changes = changes(cluster.taints());
+        let (changes, failures) = (changes(cluster.taints()), self.failures.clone());
         self.removal = Some(tokio::spawn(async move {
             match writer.patch::<Value>(&path, Patch::Json, &changes).await {
-                Ok(_) => tracing::info!(taint = NOT_READY_TAINT, "removed from the node: pods may come"),
+                Ok(_) => {
+                    failures.store(0, Relaxed);
+                    tracing::info!(taint = NOT_READY_TAINT, "removed from the node: pods may come");
+                }
                 Err(failure) => {
                     let why = failure.explain("patch", Resource::Nodes.name(), "the agent's credentials");
                     tracing::warn!(taint = NOT_READY_TAINT, why, "can't be removed from the node yet");
+                    let failures = failures.fetch_add(1, Relaxed).saturating_add(1);
+                    let pause = failure.pause(failures, LONGEST, roll());
+                    sleep(pause.unwrap_or_default()).await;
                 }
             }
         }));

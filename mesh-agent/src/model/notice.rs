@@ -14,7 +14,7 @@ use super::object::{Fault, Invalid, ObjectRef, Unenrolled};
 
 mod diary;
 
-pub use diary::{Diary, Entry};
+pub use diary::{Diary, Entry, REFRESH};
 
 /// What an Event is about. There is one of each, and what it says may change.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

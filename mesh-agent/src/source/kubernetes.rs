@@ -39,6 +39,7 @@ pub use known::{Known, Relist};
 pub use line::{Line, Tombstone};
 pub use list::read as read_list;
 pub use metrics::SourceMetrics;
+pub use pause::roll;
 pub use resource::Resource;
 pub use writer::{Patch, Writer};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Notice, Notices};
 
 /// What goes on is said again this often: API servers forget Events after an hour (`--event-ttl`).
-const REFRESH: Duration = Duration::from_mins(30);
+pub const REFRESH: Duration = Duration::from_mins(30);
 /// What could not be said is tried again after this, and what is said of the same thing changes no faster.
 const GAP: Duration = Duration::from_mins(1);
 

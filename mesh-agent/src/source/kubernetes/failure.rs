@@ -5,10 +5,16 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::item::Version;
+use super::pause;
 use super::reflector::End;
 
-/// The role that the agent needs, and where it is described.
-const ROLE: &str = "the ClusterRole mesh-agent (manifests/base/rbac.yaml)";
+/// The role that gives the agent a right, and where it is described.
+fn role(verb: &str, name: &str) -> &'static str {
+    match (verb, name) {
+        ("patch", "nodes") => "the ClusterRole mesh-agent-taint (manifests/components/taint)",
+        _ => "the ClusterRole mesh-agent (manifests/base/rbac.yaml)",
+    }
+}
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +73,17 @@ impl Failure {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
+    /// How long to write nothing more after that many such failures in a row, at most `longest` where a right is
+    /// missing. None where the answer is about the one object, and others may fare better. `roll` is in 0..1.
+    #[must_use]
+    pub fn pause(&self, failures: u32, longest: Duration, roll: f64) -> Option<Duration> {
+        match self.code() {
+            Some(403) => Some(pause::for_a_right(failures, longest, roll)),
+            Some(400 | 404 | 409 | 410 | 422) => None,
+            _ => Some(pause::after(failures, self.retry_after(), roll)),
+        }
+    }
+
     /// A word for metrics: the status, or what came in its place.
     #[must_use]
     pub fn word(&self) -> String {
@@ -105,7 +122,8 @@ impl Failure {
                  another cluster?"
             ),
             Self::Refused(status) if status.code == 403 => format!(
-                "403 Forbidden: may not {verb} {name} in all namespaces; apply {ROLE} and bind it to the agent ({})",
+                "403 Forbidden: may not {verb} {name} in all namespaces; apply {} and bind it to the agent ({})",
+                role(verb, name),
                 status.message
             ),
             Self::Refused(status) => {
@@ -188,6 +206,37 @@ mod tests {
         );
         assert!(refused(json!({ "code": 401 })).wants_new_access());
         assert!(!refused(json!({ "code": 403 })).wants_new_access());
+    }
+
+    #[test]
+    fn the_taint_has_a_role_of_its_own() {
+        let denied = refused(json!({ "code": 403 })).explain("patch", Resource::Nodes.name(), "");
+        assert!(
+            denied.contains("mesh-agent-taint (manifests/components/taint)"),
+            "{denied}"
+        );
+    }
+
+    #[test]
+    fn writers_pause_unless_the_failure_is_one_objects() {
+        let seconds = |status, failures| {
+            let pause = refused(status).pause(failures, Duration::from_mins(30), 0.5);
+            pause.map(|pause| pause.as_secs())
+        };
+        let denied = || json!({ "code": 403 });
+        assert_eq!(
+            [1, 2, 99].map(|it| seconds(denied(), it)),
+            [60, 120, 1_800].map(Some)
+        );
+        let busy = json!({ "code": 429, "details": { "retryAfterSeconds": 40 } });
+        assert_eq!(seconds(busy, 1), Some(50));
+        assert_eq!(seconds(json!({ "code": 503 }), 7), Some(30));
+        assert_eq!(seconds(json!({ "code": 404 }), 1), None);
+        let unreachable = Failure::Unreachable(String::new());
+        assert_eq!(
+            unreachable.pause(2, Duration::ZERO, 0.5),
+            Some(Duration::from_secs(1))
+        );
     }
 
     #[test]

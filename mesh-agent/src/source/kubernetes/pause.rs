@@ -7,6 +7,8 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_millis(500);
 /// However many there were.
 const LONGEST: Duration = Duration::from_secs(30);
+/// After the first denial.
+const SHORTEST_FOR_A_RIGHT: Duration = Duration::from_mins(1);
 /// However long the server wants it to be.
 const MOST: Duration = Duration::from_mins(2);
 
@@ -21,13 +23,26 @@ pub fn watch_seconds(roll: f64) -> u64 {
 /// when to come back is heeded. `roll` is in 0..1.
 #[must_use]
 pub fn after(failures: u32, retry_after: Option<Duration>, roll: f64) -> Duration {
+    if failures == 0 {
+        return Duration::ZERO;
+    }
+    let own = doubled(failures, SHORTEST, LONGEST, roll);
+    let theirs = retry_after.unwrap_or_default().min(MOST);
+    own.max(theirs.mul_f64(1.0 + roll / 2.0))
+}
+
+/// How long to wait for a right that was denied that many times in a row: people give it, which takes a while.
+#[must_use]
+pub fn for_a_right(denials: u32, longest: Duration, roll: f64) -> Duration {
+    doubled(denials, SHORTEST_FOR_A_RIGHT, longest, roll)
+}
+
+fn doubled(failures: u32, shortest: Duration, longest: Duration, roll: f64) -> Duration {
     let Some(doublings) = failures.checked_sub(1) else {
         return Duration::ZERO;
     };
-    let doubled = SHORTEST.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
-    let own = doubled.min(LONGEST).mul_f64(0.5 + roll);
-    let theirs = retry_after.unwrap_or_default().min(MOST);
-    own.max(theirs.mul_f64(1.0 + roll / 2.0))
+    let doubled = shortest.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
+    doubled.min(longest).mul_f64(0.5 + roll)
 }
 
 /// A number in 0..1, another one each time. Nobody gains by guessing it: the seed of a new hash map will do.
