@@ -483,6 +483,13 @@ fn a_sysdump_has_it_all_and_no_secrets() -> Result<()> {
             has(&files, "mesh-sysdump/node-2.error.txt", "ImagePullBackOff")?;
         }
     }
+    // Nothing at all is no success, and has its reason in the archive.
+    let said = laptop.said(&format!("--node typo sysdump -f {path}"))?;
+    ensure!(
+        said.code == Some(1) && said.err.contains("no node made a dump"),
+        "{said:?}"
+    );
+    has(&unpacked(&file)?, "mesh-sysdump/typo.error.txt", "typo")?;
     granted_by_the_roles(&laptop)?;
 
     // Without an agent what it knew alone is missing, each with the reason.

@@ -35,7 +35,7 @@ pub fn here(node: &Node, file: Option<&Path>) -> Result<Answer, Failure> {
     place.finish(archive)
 }
 
-/// Of nodes of a cluster.
+/// Of nodes of a cluster. Good where one of them made a dump at least.
 ///
 /// # Errors
 /// Where nothing can be written, or the agents can't be listed.
@@ -46,8 +46,12 @@ pub async fn afar(cluster: &Cluster, nodes: &[String], file: Option<&Path>) -> R
     };
     let place = Place::new(file, name);
     let mut archive = Archive::new(place.open()?, "mesh-sysdump");
-    afar::write(cluster, nodes, &mut archive).await?;
-    place.finish(archive)
+    let any = afar::write(cluster, nodes, &mut archive).await?;
+    let written = place.finish(archive)?;
+    if !any {
+        eprintln!("meshctl: no node made a dump: see the reasons above, they are in the archive, too");
+    }
+    Ok(Answer::of(written.text, any))
 }
 
 fn archive_failed(error: &io::Error) -> Failure {

@@ -22,15 +22,16 @@ const LINES: i64 = 100_000;
 /// How long one thing of a node may take. A node that hangs is one of the things to be seen, and the others are to be had.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Writes what is to be seen of some nodes.
+/// Writes what is to be seen of some nodes; whether any of them made a dump.
 pub async fn write<W: Write>(
     cluster: &Cluster,
     nodes: &[String],
     archive: &mut Archive<W>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
+    let mut any = false;
     for node in nodes {
         eprintln!("meshctl: node {node}");
-        of_node(cluster, node, archive)
+        any |= of_node(cluster, node, archive)
             .await
             .map_err(|error| archive_failed(&error))?;
     }
@@ -46,13 +47,15 @@ pub async fn write<W: Write>(
     });
     archive
         .add("daemonset.yaml", daemon_set.await.and_then(yaml))
-        .map_err(|error| archive_failed(&error))
+        .map_err(|error| archive_failed(&error))?;
+    Ok(any)
 }
 
-async fn of_node<W: Write>(cluster: &Cluster, node: &str, archive: &mut Archive<W>) -> io::Result<()> {
+/// Whether the node made a dump.
+async fn of_node<W: Write>(cluster: &Cluster, node: &str, archive: &mut Archive<W>) -> io::Result<bool> {
     let agent = match in_time(PATIENCE, "finding the agent", cluster.agent(node)).await {
         Ok(agent) => agent,
-        Err(why) => return archive.add(node, Err::<&[u8], _>(why)),
+        Err(why) => return archive.add(node, Err::<&[u8], _>(why)).map(|()| false),
     };
     let command = [remote::COMMAND[0], remote::COMMAND[1], "sysdump", "--file", "-"].map(ToOwned::to_owned);
     let mut inner = Vec::new();
@@ -63,15 +66,17 @@ async fn of_node<W: Write>(cluster: &Cluster, node: &str, archive: &mut Archive<
         remote::exec(cluster, &agent, &command, &mut inner),
     )
     .await;
+    let made = ran.is_ok() && !inner.is_empty();
     match ran {
-        Ok(_) if !inner.is_empty() => archive.take_in(node, &inner)?,
+        Ok(_) if made => archive.take_in(node, &inner)?,
         Ok(code) => {
             let why = format!("{doing} ended with {code} and made nothing");
             archive.add(&format!("{node}/sysdump"), Err::<&[u8], _>(why))?;
         }
         Err(why) => archive.add(&format!("{node}/sysdump"), Err::<&[u8], _>(why))?,
     }
-    of_pod(cluster, &agent, node, archive).await
+    of_pod(cluster, &agent, node, archive).await?;
+    Ok(made)
 }
 
 /// What the API server has of an agent's pod.
