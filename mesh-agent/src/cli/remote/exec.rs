@@ -34,12 +34,9 @@ pub async fn run(
     let mut attached = attached.map_err(|error| cluster.not_run(&error, agent))?;
     let _open = attached.stdin();
     let status = attached.take_status();
-    let told = tokio::try_join!(
-        pump(attached.stdout(), out),
-        pump(attached.stderr(), io::stderr())
-    );
-    match told {
-        Ok(_) => {}
+    let told = relay(attached.stdout(), out, attached.stderr(), io::stderr());
+    match told.await {
+        Ok(()) => {}
         // A reader that has seen enough is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit::OK),
         Err(error) => {
@@ -56,7 +53,25 @@ pub async fn run(
     code(status, agent)
 }
 
-async fn pump(from: Option<impl AsyncRead + Unpin>, mut to: impl Write) -> io::Result<()> {
+/// Passes on what the command says, to its end. That nobody hears what it says on standard error says nothing of it.
+async fn relay(
+    stdout: Option<impl AsyncRead + Unpin>,
+    mut out: impl Write,
+    stderr: Option<impl AsyncRead + Unpin>,
+    mut err: impl Write,
+) -> io::Result<()> {
+    let heard = pump(stdout, |piece| out.write_all(piece).and_then(|()| out.flush()));
+    let remarked = pump(stderr, |piece| {
+        let _unheard = err.write_all(piece).and_then(|()| err.flush());
+        Ok(())
+    });
+    tokio::try_join!(heard, remarked).map(drop)
+}
+
+async fn pump(
+    from: Option<impl AsyncRead + Unpin>,
+    mut to: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     let mut piece = vec![0; BUFFER];
     loop {
@@ -64,8 +79,7 @@ async fn pump(from: Option<impl AsyncRead + Unpin>, mut to: impl Write) -> io::R
         if length == 0 {
             return Ok(());
         }
-        to.write_all(&piece[..length])?;
-        to.flush()?;
+        to(&piece[..length])?;
     }
 }
 
@@ -107,6 +121,30 @@ mod tests {
         };
         let status = serde_json::from_value(status).unwrap();
         code(status, &agent).map_err(|failure| failure.to_string())
+    }
+
+    /// A reader that is gone.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_reads_the_answer_can_have_seen_enough() {
+        let mut out = Vec::new();
+        relay(Some(&b"answer"[..]), &mut out, Some(&b"remark"[..]), Gone)
+            .await
+            .unwrap();
+        assert_eq!(out, b"answer");
+        let enough = relay(Some(&b"answer"[..]), Gone, Some(&b"remark"[..]), io::sink()).await;
+        assert_eq!(enough.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
