@@ -94,8 +94,9 @@ pub struct RunArgs {
     /// Where the agent keeps its things.
     #[command(flatten)]
     pub place: Place,
-    /// File with settings: a YAML mapping whose keys are these flags without their dashes. Flags and variables count
-    /// more. It is read at the start only.
+    /// File with settings: a YAML mapping whose keys are these flags without their dashes, other than bpffs, run-dir,
+    /// cgroup and host-netns, which cleanup and meshctl need, too. Flags and variables count more. It is read at the
+    /// start only.
     #[arg(long, env = "MESH_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where each setting comes from.

@@ -9,13 +9,13 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, error::ErrorKind,
+    Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, error::ErrorKind,
     parser::ValueSource,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{self, Cli, Supervised};
+use super::config::{self, Cli, Place, Supervised};
 
 /// The option that names the file.
 const CONFIG: &str = "config";
@@ -69,6 +69,8 @@ pub enum Source {
 pub struct Key {
     /// The flag without its dashes; the key in the file.
     pub key: String,
+    /// Whether the file may say it.
+    pub in_file: bool,
     /// The variable.
     pub environment: Option<String>,
     /// The default.
@@ -130,8 +132,10 @@ impl Settings {
 /// What can be set.
 #[must_use]
 pub fn schema() -> Vec<Key> {
+    let place = place();
     let key = |arg: &Arg| Key {
         key: key(arg).to_owned(),
+        in_file: !place.iter().any(|it| it == key(arg)),
         environment: arg.get_env().map(|name| name.display().to_string()),
         default: joined(
             arg.get_default_values()
@@ -150,6 +154,12 @@ fn options() -> Vec<Arg> {
     let run = command.find_subcommand(Supervised::RUN).into_iter();
     let options = run.flat_map(Command::get_arguments).cloned();
     options.filter(|arg| !NO_SETTINGS.contains(&key(arg))).collect()
+}
+
+/// Keys of what `run`, `cleanup` and meshctl must agree on. The file is of `run` alone, so it can't say them.
+fn place() -> Vec<String> {
+    let place = Place::augment_args(Command::new(""));
+    place.get_arguments().map(|arg| key(arg).to_owned()).collect()
 }
 
 fn key(arg: &Arg) -> &str {
@@ -194,11 +204,19 @@ fn entries(text: &str, options: &[Arg]) -> Result<Entries, String> {
     let words = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     let said: Result<Option<BTreeMap<String, Value>>, _> = serde_saphyr::from_str_with_options(text, words);
     let said = said.map_err(|error| format!("expected lines of KEY: VALUE: {error}"))?;
+    let place = place();
     let mut entries = Entries::new();
     for (name, value) in said.unwrap_or_default() {
         let arg = options.iter().find(|arg| key(arg) == name);
         let arg =
             arg.ok_or_else(|| format!("there is no setting {name}: `meshctl config schema` lists them"))?;
+        if place.contains(&name) {
+            let variable = arg.get_env().unwrap_or_default().display();
+            return Err(format!(
+                "{name} can't be set in the file, which `mesh-agent cleanup` and meshctl do not read: say --{name} or \
+                 {variable} to all three"
+            ));
+        }
         let values = values(arg, &value).and_then(|values| judge(arg, &values).map(|()| values));
         entries.insert(
             name.clone(),
@@ -379,6 +397,10 @@ mod tests {
                 &["there is no setting colour", "meshctl config schema"][..],
             ),
             ("config: x\n", &["there is no setting config"]),
+            ("bpffs: /b\n", &["bpffs can't be set", "--bpffs or MESH_BPFFS"]),
+            ("run-dir: /r\n", &["--run-dir or MESH_RUN_DIR"]),
+            ("cgroup: /c\n", &["--cgroup or MESH_CGROUP"]),
+            ("host-netns: /n\n", &["--host-netns or MESH_HOST_NETNS"]),
             (
                 "packets: some\n",
                 &[
@@ -435,9 +457,10 @@ mod tests {
             assert!(key.environment.is_some() && !key.about.is_empty(), "{key:?}");
         }
         assert!(
-            schema()
-                .iter()
-                .any(|key| key.key == "bpffs" && key.default.as_deref() == Some("/sys/fs/bpf"))
+            schema().iter().any(|key| key.key == "bpffs"
+                && key.default.as_deref() == Some("/sys/fs/bpf")
+                && !key.in_file)
         );
+        assert_eq!(schema().iter().filter(|key| !key.in_file).count(), 4);
     }
 }

@@ -50,8 +50,13 @@ struct KeyRow(Key);
 impl Item for KeyRow {
     const KIND: &'static str = "SettingKey";
     const NOUN: &'static str = "setting";
-    const COLUMNS: &'static [table::Column] =
-        &[text("KEY"), text("VARIABLE"), text("DEFAULT"), text("WHAT IT IS")];
+    const COLUMNS: &'static [table::Column] = &[
+        text("KEY"),
+        text("VARIABLE"),
+        text("IN FILE"),
+        text("DEFAULT"),
+        text("WHAT IT IS"),
+    ];
 
     fn name(&self) -> String {
         self.0.key.clone()
@@ -61,6 +66,7 @@ impl Item for KeyRow {
         vec![
             self.0.key.clone(),
             or_dash(self.0.environment.as_ref()),
+            if self.0.in_file { "yes" } else { "no" }.to_owned(),
             or_dash(self.0.default.as_ref()),
             self.0.about.clone(),
         ]
