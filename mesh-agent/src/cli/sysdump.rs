@@ -2,6 +2,7 @@
 
 mod afar;
 mod archive;
+mod bare;
 mod parts;
 
 use std::{

@@ -11,7 +11,7 @@ use mesh_common::names::install;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{Archive, archive_failed};
+use super::{Archive, archive_failed, bare};
 use crate::cli::{
     failure::Failure,
     remote::{self, Agent, Cluster},
@@ -38,12 +38,9 @@ pub async fn write<W: Write>(
     let api: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let doing = "getting the DaemonSet";
     let daemon_set = in_time(PATIENCE, doing, async {
-        let mut set = api
-            .get(install::AGENT)
-            .await
-            .map_err(|error| cluster.refused(&error, doing, "Role"))?;
-        set.metadata.managed_fields = None;
-        Ok(set)
+        let set = api.get(install::AGENT).await;
+        set.map(bare::daemon_set)
+            .map_err(|error| cluster.refused(&error, doing, "Role"))
     });
     archive
         .add("daemonset.yaml", daemon_set.await.and_then(yaml))
@@ -89,12 +86,9 @@ async fn of_pod<W: Write>(
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &agent.namespace);
     let doing = "getting the agent's pod";
     let pod = in_time(PATIENCE, doing, async {
-        let mut pod = api
-            .get(&agent.pod)
-            .await
-            .map_err(|error| cluster.refused(&error, doing, "Role"))?;
-        pod.metadata.managed_fields = None;
-        Ok(pod)
+        let pod = api.get(&agent.pod).await;
+        pod.map(bare::pod)
+            .map_err(|error| cluster.refused(&error, doing, "Role"))
     });
     archive.add(&format!("{node}/kubernetes/pod.yaml"), pod.await.and_then(yaml))?;
     for (name, previous) in [("log.txt", false), ("log-previous.txt", true)] {
