@@ -285,6 +285,8 @@ fn what_a_crashed_agent_missed_the_next_one_does() -> Result<()> {
     streams.goes_on()?;
     agent.kill9()?;
     shop.sandbox.manifests().delete(&object(shop.backend("web-1")))?;
+    // Nobody knows any more which pod was meant: it is gone when no slice names one there.
+    shop.staff("other", &ports(), &["web-2"])?;
     agent.restart()?;
     streams.ends()
 }

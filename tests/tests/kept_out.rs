@@ -70,7 +70,7 @@ fn a_pod_of_another_mesh_is_left_alone_until_it_is_ours() -> Result<()> {
             status.contains(&format!("\n  shop/client: {state}\n")),
             "{status}"
         );
-        ensure!(status.contains("1 enrolled, 1 kept out\n"), "{status}");
+        ensure!(status.contains("1 enrolled, 0 pending, 1 kept out\n"), "{status}");
         cluster.agrees()?;
         // As any other object it can become what it was.
         cluster.put(&client(&cluster))?;

@@ -58,6 +58,8 @@ pub struct Removed {
     pace: Pace,
     /// How many changes were seen; none yet where the agent has just started.
     changes: Option<u64>,
+    /// Whether connections were listed before.
+    listed: bool,
     work: Work,
     /// Why connections can't be listed now.
     unlisted: Option<String>,
@@ -91,6 +93,7 @@ impl Removed {
             destroyed,
             pace: Pace::new(Instant::now()),
             changes: None,
+            listed: false,
             work: Work::Nothing,
             unlisted: None,
             unsupported: None,
@@ -108,8 +111,6 @@ impl Removed {
     pub fn follow(&mut self, engine: &Engine) {
         let before = self.changes.replace(engine.changes());
         match before {
-            // What the agent learns first may be an old view: of a server or a watch that is behind.
-            None => self.pace.started(Instant::now()),
             before if before != self.changes => self.pace.changed(Instant::now()),
             _ => {}
         }
@@ -145,6 +146,11 @@ impl Removed {
             }
             Step::Judge(Ok(records)) => {
                 self.unlisted = None;
+                // The first look only shows whether it can be done: what the agent learns first may be an old view, of a
+                // server or a watch that is behind. The next look is when all has settled, or something changes.
+                if !std::mem::replace(&mut self.listed, true) {
+                    return self.pace.ended(Instant::now());
+                }
                 let doomed = doomed(records, engine);
                 if doomed.is_empty() {
                     return self.pace.ended(Instant::now());

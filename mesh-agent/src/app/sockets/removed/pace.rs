@@ -38,11 +38,6 @@ impl Pace {
         self.settled = Some(now + REST);
     }
 
-    /// Whatever an earlier agent missed is looked for when all has settled.
-    pub fn started(&mut self, now: Instant) {
-        self.settled = Some(now + REST);
-    }
-
     /// What was to be done could not be done: try again later.
     pub fn failed(&mut self, now: Instant) {
         self.settled.get_or_insert(now + REST);
