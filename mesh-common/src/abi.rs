@@ -4,9 +4,12 @@ use crate::{
     accel::{SocketKey, Splice},
     addr::Addr,
     config::Config,
+    conntrack::{TrackKey, Tracked},
     counter::Counter,
     flow::{Traffic, TrafficKey},
     packet::{self, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
+    policy::PolicyKey,
+    rules::{CidrKey, PodRules},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -65,6 +68,16 @@ pub mod map {
     pub const SPLICES: &str = "SPLICES";
     /// Socket storage of `u32`, not 0 for sockets of the mesh itself; user space marks them, their children inherit it.
     pub const OWN_SOCKETS: &str = "OWN_SOCKETS";
+    /// [`crate::policy::PolicyKey`] to [`crate::tag::Tagged`] rule number: the rule sets of this node's pods.
+    pub const POLICY: &str = "POLICY";
+    /// Address to [`crate::tag::Tagged`] policy class, where that is not what its prefix says: of pods.
+    pub const CLASSES: &str = "CLASSES";
+    /// [`crate::rules::CidrKey`] to policy class, by the longest prefix.
+    pub const CIDRS: &str = "CIDRS";
+    /// Workload id to [`crate::rules::PodRules`]: the pods of this node that are in the mesh.
+    pub const POD_RULES: &str = "POD_RULES";
+    /// [`crate::conntrack::TrackKey`] to [`crate::conntrack::Tracked`]: flows without connections that policies let pass.
+    pub const CT_ANY: &str = "CT_ANY";
     /// One [`crate::config::Config`].
     pub const CONFIG: &str = "CONFIG";
 }
@@ -83,6 +96,8 @@ pub enum MapKind {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
+    /// `BPF_MAP_TYPE_LPM_TRIE`.
+    LpmTrie = 11,
     /// `BPF_MAP_TYPE_SOCKHASH`.
     SockHash = 18,
     /// `BPF_MAP_TYPE_SK_STORAGE`.
@@ -133,7 +148,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 23] = [
+pub const MAPS: [MapSpec; 28] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<u64, PodRef>(map::PENDING_PODS, MapKind::Hash, size::PENDING_PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
@@ -147,9 +162,14 @@ pub const MAPS: [MapSpec; 23] = [
     MapSpec::kernel::<SocketKey, u32>(map::SOCKETS, MapKind::SockHash, size::SOCKETS),
     MapSpec::kernel::<SocketKey, u32>(map::MESH_SOCKETS, MapKind::SockHash, size::SOCKETS),
     MapSpec::kernel::<SocketKey, Splice>(map::SPLICES, MapKind::Hash, size::SOCKETS),
+    MapSpec::agent::<PolicyKey, Tagged>(map::POLICY, MapKind::Hash, size::POLICY),
+    MapSpec::agent::<Addr, Tagged>(map::CLASSES, MapKind::Hash, size::CLASSES),
+    MapSpec::agent::<CidrKey, u32>(map::CIDRS, MapKind::LpmTrie, size::CIDRS),
+    MapSpec::agent::<u32, PodRules>(map::POD_RULES, MapKind::Hash, size::POD_RULES),
     MapSpec::kernel::<AffinityKey, Affinity>(map::AFFINITY, MapKind::LruHash, size::AFFINITY),
     MapSpec::kernel::<UdpFlowKey, UdpFlow>(map::UDP_FLOWS, MapKind::LruHash, size::UDP_FLOWS),
     MapSpec::kernel::<UdpPeerKey, UdpPeer>(map::UDP_PEERS, MapKind::LruHash, size::UDP_PEERS),
+    MapSpec::kernel::<TrackKey, Tracked>(map::CT_ANY, MapKind::LruHash, size::CT_ANY),
     MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
     MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
     MapSpec::kernel::<TrafficKey, Traffic>(map::TRAFFIC, MapKind::PerCpuHash, size::TRAFFIC),
@@ -177,10 +197,20 @@ pub mod size {
     pub const BACKENDS: usize = 262_144;
     /// Members of services that need membership looked up.
     pub const MEMBERS: usize = 524_288;
+    /// Entries of all rule sets of one node.
+    pub const POLICY: usize = 524_288;
+    /// Addresses of pods that a policy can tell from others.
+    pub const CLASSES: usize = WORKLOADS;
+    /// Prefixes and holes in the address blocks of all policies.
+    pub const CIDRS: usize = 65_536;
+    /// Pods of one node.
+    pub const POD_RULES: usize = PODS;
     /// Remembered clients of services with `ClientIP` affinity.
     pub const AFFINITY: usize = 65_536;
     /// Remembered backends of unconnected UDP sockets.
     pub const UDP_FLOWS: usize = 65_536;
+    /// Flows without connections that policies let pass.
+    pub const CT_ANY: usize = 65_536;
     /// Pairs of a pod of this node and a service it talks to.
     pub const TRAFFIC: usize = 65_536;
     /// Interfaces of pods.

@@ -27,6 +27,10 @@ pub struct Config {
     pub pending: Levels,
     /// Cookie of the host's network namespace, whose sockets are no pending pod's.
     pub host_netns: u64,
+    /// Counts the changes of what policies say, wrapping: what was judged under another number is judged again.
+    pub policy: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 impl Config {
@@ -53,4 +57,6 @@ pub mod flag {
     pub const ACCEL_OWN: u32 = 1 << 3;
     /// An operator switched the redirect off: everything goes by TCP, also on enrolled sockets.
     pub const ACCEL_OFF: u32 = 1 << 4;
+    /// What a policy refuses fails with EPERM instead of ECONNREFUSED.
+    pub const DENY_WITH_EPERM: u32 = 1 << 5;
 }

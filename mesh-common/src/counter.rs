@@ -26,11 +26,23 @@ pub enum Counter {
     UdpTrafficFull = 9,
     /// Sockets and datagrams refused because their pod is pending and its namespace fails closed.
     Pending = 10,
+    /// What a pod asked for and its policies let pass.
+    AllowedEgress = 11,
+    /// What a pod was asked for and its policies let pass.
+    AllowedIngress = 12,
+    /// What a pod asked for and its policies refused.
+    DeniedEgress = 13,
+    /// What a pod was asked for and its policies refused.
+    DeniedIngress = 14,
+    /// What a pod asked for and its policies would have refused.
+    AuditedEgress = 15,
+    /// What a pod was asked for and its policies would have refused.
+    AuditedIngress = 16,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 17;
 
     /// All, in the order of their index, each with its name for users.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
@@ -45,6 +57,12 @@ impl Counter {
         (Self::TrafficFull, "traffic_full"),
         (Self::UdpTrafficFull, "udp_traffic_full"),
         (Self::Pending, "pending"),
+        (Self::AllowedEgress, "allowed_egress"),
+        (Self::AllowedIngress, "allowed_ingress"),
+        (Self::DeniedEgress, "denied_egress"),
+        (Self::DeniedIngress, "denied_ingress"),
+        (Self::AuditedEgress, "audited_egress"),
+        (Self::AuditedIngress, "audited_ingress"),
     ];
 }
 

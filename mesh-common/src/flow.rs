@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{accel::Moved, sock::SockState};
+use crate::{accel::Moved, policy::Denial, sock::SockState};
 
 /// What TCP knows of a connection (`struct tcp_sock`), raw.
 #[repr(C)]
@@ -102,6 +102,8 @@ pub struct FlowEvent {
     pub tcp: TcpFigures,
     /// What had come in by redirect.
     pub received: Moved,
+    /// What refused it; zero for what no policy refused.
+    pub denial: Denial,
 }
 
 /// What happened.
@@ -118,6 +120,10 @@ pub enum EventKind {
     Inconsistent = 4,
     /// Refused at once: the pod is not known by its network namespace yet, and its namespace fails closed.
     Pending = 5,
+    /// Refused by a policy, at once where a socket asked.
+    Denied = 6,
+    /// What a policy would have refused passed, since the namespace is in audit mode.
+    Audited = 7,
 }
 
 impl EventKind {
@@ -130,6 +136,8 @@ impl EventKind {
             3 => Some(Self::NoEndpoint),
             4 => Some(Self::Inconsistent),
             5 => Some(Self::Pending),
+            6 => Some(Self::Denied),
+            7 => Some(Self::Audited),
             _ => None,
         }
     }

@@ -5,10 +5,12 @@ use crate::{
     accel::{Accel, Located, SockOffsets, SocketKey, Splice},
     addr::Addr,
     config::Config,
+    conntrack::{TrackKey, Tracked},
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
     packet::{PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     pending::Levels,
-    policy::PolicyKey,
+    policy::{Denial, PolicyKey},
+    rules::{CidrKey, PodRules},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -33,7 +35,7 @@ hold! {
     Slot: 8, 8;
     Backend: 24, 4;
     Member: 8, 4;
-    Config: 48, 8;
+    Config: 56, 8;
     Levels: 4, 2;
     AffinityKey: 16, 8;
     Affinity: 16, 8;
@@ -42,7 +44,7 @@ hold! {
     UdpPeerKey: 32, 8;
     UdpPeer: 24, 4;
     Accel: 56, 8;
-    SockState: 168, 8;
+    SockState: 176, 8;
     TrafficKey: 8, 4;
     Traffic: 72, 8;
     SocketKey: 40, 4;
@@ -55,6 +57,11 @@ hold! {
     UdpTraffic: 48, 8;
     UdpServiceKey: 32, 8;
     PolicyKey: 12, 4;
-    FlowEvent: 248, 8;
-    LiveFlow: 232, 8;
+    TrackKey: 28, 4;
+    Tracked: 16, 8;
+    PodRules: 48, 8;
+    CidrKey: 20, 4;
+    Denial: 8, 4;
+    FlowEvent: 264, 8;
+    LiveFlow: 240, 8;
 }

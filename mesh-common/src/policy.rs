@@ -155,6 +155,34 @@ impl PolicyKey {
     }
 }
 
+/// Where and by what a flow was refused, in its event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Denial {
+    /// Number of the rule set.
+    pub set: u32,
+    /// [`Direction`] as a number: whose rules they are, those of the end that was asked or of the one that asked.
+    pub direction: u8,
+    /// [`Hook`] as a number.
+    pub hook: u8,
+    /// Why; 0: no rule lets it pass.
+    pub reason: u8,
+    /// Always 0.
+    pub reserved: u8,
+}
+
+/// Where a verdict fell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Hook {
+    /// `connect()`, `sendto()`, `sendmsg()`: the caller gets an error.
+    Socket = 0,
+    /// At the listener's network namespace, before the handshake: the peer gets a reset.
+    Listener = 1,
+    /// At the host end of the pod's interface: the packet is gone.
+    Packet = 2,
+}
+
 /// The bits of a port that a prefix of that length fixes.
 #[must_use]
 #[inline(always)]

@@ -48,6 +48,10 @@ pub struct SockState {
     pub opened_ns: u64,
     /// When it was established; 0 while it is not.
     pub established_ns: u64,
+    /// [`crate::config::Config::policy`] when it was last judged.
+    pub policy: u32,
+    /// Always 0.
+    pub reserved_policy: u32,
     /// What acceleration did for it.
     pub accel: Accel,
 }

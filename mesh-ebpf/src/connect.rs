@@ -1,12 +1,17 @@
 //! `connect()` of TCP and UDP sockets: a service's address becomes a backend's, before the first packet.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
+use mesh_common::{
+    addr::{Port, Protocol},
+    counter::Counter,
+    service::Frontend,
+};
 
 use crate::{
     backend::{self, Choice},
     context::{self, PROCEED},
     count::count,
+    permit::{self, Passage, leads},
     pod,
     refuse::{self, Asked},
     remember,
@@ -39,33 +44,54 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     if pod.pending && protocol == Protocol::Tcp {
         remember::pending(ctx, &pod);
     }
-    let Some(service) = backend::service(&frontend) else {
+    let service = backend::service(&frontend);
+    let asked = Asked {
+        pod: &pod,
+        frontend: &frontend,
+        service: service.unwrap_or(0),
+    };
+    let sticky = match (protocol, service) {
+        (Protocol::Udp, Some(service)) => remember::flow(context::socket_cookie(ctx), service),
+        _ => None,
+    };
+    let chosen = match service.map(|service| backend::choose(&frontend, service, &pod, sticky)) {
+        None => None,
+        Some(Choice::Backend(chosen)) => Some(chosen),
+        Some(Choice::NoEndpoint) => return refuse::no_endpoint(&asked, Counter::NoEndpoint),
+        Some(Choice::Inconsistent) => return refuse::inconsistent(&asked),
+    };
+    let to = leads(&frontend, chosen.as_ref());
+    if !is_probe(protocol, to.1)
+        && let Some(refused) = permit::refused(
+            ctx,
+            &Passage {
+                asked: &asked,
+                to,
+                protocol,
+            },
+        )
+    {
+        return refused;
+    }
+    let Some(chosen) = chosen else {
         remember::forget(ctx);
         if protocol == Protocol::Udp {
             remember::asked_directly(context::socket_cookie(ctx), frontend.addr, frontend.port);
         }
         return PROCEED;
     };
-    let sticky = match protocol {
-        Protocol::Tcp => None,
-        Protocol::Udp => remember::flow(context::socket_cookie(ctx), service),
-    };
-    let asked = Asked {
-        pod: &pod,
-        frontend: &frontend,
-        service,
-    };
-    match backend::choose(&frontend, service, &pod, sticky) {
-        Choice::Backend(chosen) => {
-            remember::connection(ctx, &asked, &chosen);
-            if protocol == Protocol::Udp {
-                remember::datagram(context::socket_cookie(ctx), &asked, &chosen, sticky);
-            }
-            context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
-            count(Counter::Translated);
-            PROCEED
-        }
-        Choice::NoEndpoint => refuse::no_endpoint(&asked, Counter::NoEndpoint),
-        Choice::Inconsistent => refuse::inconsistent(&asked),
+    remember::connection(ctx, &asked, &chosen);
+    if protocol == Protocol::Udp {
+        remember::datagram(context::socket_cookie(ctx), &asked, &chosen, sticky);
     }
+    context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
+    count(Counter::Translated);
+    PROCEED
+}
+
+/// Whether this is how a resolver sorts addresses (RFC 6724): it connects UDP sockets to a port that nobody means, asks
+/// for their own address, and sends nothing.
+#[inline(always)]
+const fn is_probe(protocol: Protocol, port: Port) -> bool {
+    matches!(protocol, Protocol::Udp) && matches!(port.get(), 0 | 9 | 65_535)
 }

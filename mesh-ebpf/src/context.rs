@@ -18,8 +18,10 @@ pub const PROCEED: i32 = 1;
 /// Return value of a hook: the system call fails.
 const REJECT: i32 = 0;
 
-/// The errno a refused caller sees; what it would get from a host that has no listener.
+/// What a refused caller gets from a host that has no listener.
 const ECONNREFUSED: i32 = 111;
+/// What a refused caller gets from a packet filter of its own host.
+const EPERM: i32 = 1;
 
 /// The address in the context, as the application (or the wire, on receive) gives it.
 #[inline(always)]
@@ -84,10 +86,37 @@ pub fn socket_cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
+/// The port the socket is bound to; 0 where it is not yet.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel keeps 16 bits in this word"
+)]
+pub fn local_port(ctx: &SockAddrContext) -> Port {
+    // SAFETY: the kernel passes a valid context, with the socket in it.
+    let port = unsafe {
+        let sock = (*ctx.sock_addr).__bindgen_anon_1.sk;
+        read_volatile(addr_of!((*sock).src_port))
+    };
+    // In host order.
+    Port::new(port as u16)
+}
+
 /// Fails the system call with ECONNREFUSED, at once and without a packet.
 #[inline(always)]
 pub fn refuse() -> i32 {
+    fail(ECONNREFUSED)
+}
+
+/// Fails the system call with EPERM, at once and without a packet.
+#[inline(always)]
+pub fn forbid() -> i32 {
+    fail(EPERM)
+}
+
+#[inline(always)]
+fn fail(errno: i32) -> i32 {
     // SAFETY: the helper sets the return value of the current cgroup hook (kernel 5.18 and newer).
-    unsafe { bpf_set_retval(-ECONNREFUSED) };
+    unsafe { bpf_set_retval(-errno) };
     REJECT
 }

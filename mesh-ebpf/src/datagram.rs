@@ -8,6 +8,7 @@ use crate::{
     backend::{self, Choice},
     context::{self, PROCEED},
     count::count,
+    permit::{self, Passage, leads},
     pod,
     refuse::{self, Asked},
     remember,
@@ -51,35 +52,45 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     if pod.is_held(&frontend.addr) {
         return refuse::pending(&pod, &frontend);
     }
-    let Some(service) = backend::service(&frontend) else {
-        // A connected IPv6 socket comes here with the backend that connect() chose for it.
-        if !remember::is_connected_to(ctx, frontend.addr, frontend.port) {
-            remember::asked_directly(context::socket_cookie(ctx), frontend.addr, frontend.port);
-        }
-        return PROCEED;
-    };
+    let socket = context::socket_cookie(ctx);
     // A connected IPv6 socket with an IPv4-mapped peer runs this hook at every send, with the backend that
     // connect() chose: leave it, also where the backend's address happens to be a service.
-    if remember::is_connected_to(ctx, frontend.addr, frontend.port) {
-        return PROCEED;
-    }
-    let socket = context::socket_cookie(ctx);
+    let connected = remember::is_connected_to(ctx, frontend.addr, frontend.port);
+    let service = if connected {
+        None
+    } else {
+        backend::service(&frontend)
+    };
     let asked = Asked {
         pod: &pod,
         frontend: &frontend,
-        service,
+        service: service.unwrap_or(0),
     };
-    let before = remember::flow(socket, service);
-    match backend::choose(&frontend, service, &pod, before) {
-        Choice::Backend(chosen) => {
-            remember::datagram(socket, &asked, &chosen, before);
-            context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
-            count(Counter::DatagramTranslated);
-            PROCEED
-        }
-        Choice::NoEndpoint => refuse::no_endpoint(&asked, Counter::DatagramNoEndpoint),
-        Choice::Inconsistent => refuse::inconsistent(&asked),
+    let before = service.and_then(|service| remember::flow(socket, service));
+    let chosen = match service.map(|service| backend::choose(&frontend, service, &pod, before)) {
+        None => None,
+        Some(Choice::Backend(chosen)) => Some(chosen),
+        Some(Choice::NoEndpoint) => return refuse::no_endpoint(&asked, Counter::DatagramNoEndpoint),
+        Some(Choice::Inconsistent) => return refuse::inconsistent(&asked),
+    };
+    let passage = Passage {
+        asked: &asked,
+        to: leads(&frontend, chosen.as_ref()),
+        protocol: Protocol::Udp,
+    };
+    if let Some(refused) = permit::refused(ctx, &passage) {
+        return refused;
     }
+    let Some(chosen) = chosen else {
+        if !connected {
+            remember::asked_directly(socket, frontend.addr, frontend.port);
+        }
+        return PROCEED;
+    };
+    remember::datagram(socket, &asked, &chosen, before);
+    context::set_peer::<V6>(ctx, &chosen.backend.addr, chosen.backend.port);
+    count(Counter::DatagramTranslated);
+    PROCEED
 }
 
 #[inline(always)]

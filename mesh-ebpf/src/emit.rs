@@ -4,14 +4,14 @@ use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_query};
 use mesh_common::{
     abi::size,
     accel::Moved,
-    addr::Protocol,
+    addr::{Addr, Port, Protocol},
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
-    service::Frontend,
+    policy::Denial,
     sock::{SockState, flag},
 };
 
-use crate::{count::count, maps::EVENTS, pod::Pod};
+use crate::{count::count, maps::EVENTS, pod, refuse::Asked, storage};
 
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
@@ -31,28 +31,55 @@ pub fn event(kind: EventKind, sock: &SockState, tcp: &TcpFigures, received: Move
         sock: *sock,
         tcp: *tcp,
         received,
+        denial: Denial::default(),
     });
 }
 
-/// Sends word of a socket or datagram that was refused at once.
-#[inline(always)]
-pub fn refused(kind: EventKind, pod: &Pod, asked: &Frontend, service: u32) {
-    send(|at_ns| FlowEvent {
-        kind: kind as u32,
-        protocol: u32::from(asked.protocol),
-        at_ns,
-        sock: SockState {
-            asked_addr: asked.addr,
-            asked_port: asked.port,
-            service,
-            pod: pod.workload,
-            netns: pod.netns,
-            flags: if pod.pending { flag::PENDING } else { 0 },
-            ..SockState::default()
-        },
-        tcp: TcpFigures::default(),
-        received: Moved::default(),
-    });
+/// What is said of a socket or datagram that was refused at once.
+pub struct Refusal<'a> {
+    /// What happened.
+    pub kind: EventKind,
+    /// Who asked for what.
+    pub asked: &'a Asked<'a>,
+    /// Where that led, where it is known.
+    pub to: Option<(Addr, Port)>,
+    /// What policies had to do with it.
+    pub denial: Denial,
+}
+
+/// Sends word of a socket or datagram that was refused at once, or would have been.
+///
+/// The record is cleared and filled where it lies: made of a default value it would take half of the stack. A function of
+/// its own for the same reason.
+#[inline(never)]
+pub fn refused(refusal: &Refusal<'_>) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count(Counter::EventsLost);
+        return;
+    };
+    let event: *mut FlowEvent = entry.as_mut_ptr();
+    storage::zero(event);
+    let Asked {
+        pod,
+        frontend,
+        service,
+    } = *refusal.asked;
+    // SAFETY: the record was reserved just now, and all zero is a valid one.
+    let event = unsafe { &mut *event };
+    event.kind = refusal.kind as u32;
+    event.protocol = u32::from(frontend.protocol);
+    // SAFETY: the helper has no preconditions.
+    event.at_ns = unsafe { bpf_ktime_get_ns() };
+    event.denial = refusal.denial;
+    let sock = &mut event.sock;
+    (sock.asked_addr, sock.asked_port) = (frontend.addr, frontend.port);
+    (sock.service, sock.pod, sock.netns) = (service, pod.workload, pod.netns);
+    sock.flags = if pod.pending { flag::PENDING } else { 0 };
+    if let Some((addr, port)) = refusal.to {
+        (sock.remote_addr, sock.remote_port) = (addr, port);
+        sock.peer = pod::workload_at(&addr);
+    }
+    entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 
 #[inline(always)]

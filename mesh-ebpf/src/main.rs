@@ -22,6 +22,7 @@ mod datagram;
 mod emit;
 mod enrol;
 mod established;
+mod judge;
 mod kernel;
 mod listing;
 mod lookup;
@@ -30,12 +31,14 @@ mod marks;
 mod packet;
 mod peername;
 mod pending;
+mod permit;
 mod pod;
 mod redirect;
 mod refuse;
 mod remember;
 mod segment;
 mod storage;
+mod track;
 mod traffic;
 
 #[cfg(target_arch = "bpf")]

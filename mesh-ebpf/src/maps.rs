@@ -3,7 +3,9 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage, SockHash},
+    btf_maps::{
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage, SockHash,
+    },
     macros::btf_map,
 };
 use mesh_common::{
@@ -11,9 +13,12 @@ use mesh_common::{
     accel::{SocketKey, Splice},
     addr::Addr,
     config::Config,
+    conntrack::{TrackKey, Tracked},
     counter::Counter,
     flow::{FlowEvent, Traffic, TrafficKey},
     packet::{PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
+    policy::PolicyKey,
+    rules::PodRules,
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -47,6 +52,18 @@ pub static BACKENDS: Array<Backend, { size::BACKENDS }> = Array::new();
 pub static MEMBERS: HashMap<Member, u32, { size::MEMBERS }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]
+pub static POLICY: HashMap<PolicyKey, Tagged, { size::POLICY }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static CLASSES: HashMap<Addr, Tagged, { size::CLASSES }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static CIDRS: LpmTrie<Addr, u32, { size::CIDRS }> = LpmTrie::new();
+
+#[btf_map]
+pub static POD_RULES: HashMap<u32, PodRules, { size::POD_RULES }, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
 
 #[btf_map]
@@ -66,6 +83,9 @@ pub static UDP_FLOWS: LruHashMap<UdpFlowKey, UdpFlow, { size::UDP_FLOWS }> = Lru
 
 #[btf_map]
 pub static UDP_PEERS: LruHashMap<UdpPeerKey, UdpPeer, { size::UDP_PEERS }> = LruHashMap::new();
+
+#[btf_map]
+pub static CT_ANY: LruHashMap<TrackKey, Tracked, { size::CT_ANY }> = LruHashMap::new();
 
 #[btf_map]
 pub static SOCK_STATE: SkStorage<SockState> = SkStorage::new();

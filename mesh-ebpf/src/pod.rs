@@ -38,7 +38,7 @@ impl Pod {
     /// Whether what it sends there must not leave it.
     #[inline(always)]
     pub fn is_held(&self, to: &Addr) -> bool {
-        self.flags & workload::flag::CLOSED != 0 && !to.is_loopback()
+        self.pending && self.flags & workload::flag::CLOSED != 0 && !to.is_loopback()
     }
 }
 

@@ -1,8 +1,14 @@
 //! Refusing a socket or a datagram at once: counted, recorded, and an error to the caller.
 
-use mesh_common::{counter::Counter, flow::EventKind, service::Frontend};
+use mesh_common::{config, counter::Counter, flow::EventKind, policy::Denial, service::Frontend};
 
-use crate::{context, count::count, emit, pod::Pod};
+use crate::{
+    context,
+    count::count,
+    emit::{self, Refusal},
+    maps::CONFIG,
+    pod::Pod,
+};
 
 /// Who asked for what.
 pub struct Asked<'a> {
@@ -37,9 +43,27 @@ pub fn pending(pod: &Pod, frontend: &Frontend) -> i32 {
     refuse(&asked, Counter::Pending, EventKind::Pending)
 }
 
+/// A policy said no; that is counted and recorded already.
+#[inline(always)]
+pub fn denied() -> i32 {
+    let forbids = CONFIG
+        .get(0)
+        .is_some_and(|config| config.flags & config::flag::DENY_WITH_EPERM != 0);
+    if forbids {
+        context::forbid()
+    } else {
+        context::refuse()
+    }
+}
+
 #[inline(always)]
 fn refuse(asked: &Asked<'_>, counter: Counter, event: EventKind) -> i32 {
     count(counter);
-    emit::refused(event, asked.pod, asked.frontend, asked.service);
+    emit::refused(&Refusal {
+        kind: event,
+        asked,
+        to: None,
+        denial: Denial::default(),
+    });
     context::refuse()
 }

@@ -96,8 +96,8 @@ pub fn flow(socket: u64, service: u32) -> Option<NonZeroU32> {
 }
 
 /// Keeps both directions of a UDP socket's talk with a service; `before` is the backend it had, as [`flow`]
-/// told.
-#[inline(always)]
+/// told. A function of its own, since hooks would run out of stack.
+#[inline(never)]
 pub fn datagram(socket: u64, question: &Asked<'_>, chosen: &Chosen, before: Option<NonZeroU32>) {
     let (asked, service, netns) = (question.frontend, question.service, question.pod.netns);
     if before != NonZeroU32::new(chosen.id) {

@@ -30,14 +30,21 @@ pub unsafe fn get_or_create(sk: *mut bpf_sock) -> Option<*mut SockState> {
     unsafe { call(sk, CREATE) }
 }
 
-/// Starts the acceleration of a socket from nothing. Word by word, and volatile so that it stays so: what the
-/// compiler makes of a default value is a call of this target's `memset`, which goes byte by byte.
+/// Starts the acceleration of a socket from nothing.
 #[inline(always)]
 pub fn clear(accel: &mut Accel) {
-    const WORDS: usize = size_of::<Accel>() / size_of::<u64>();
-    let words: *mut u64 = ptr::from_mut(accel).cast();
-    for at in 0..WORDS {
-        // SAFETY: the words make up the value, which is aligned to them; all zero is a valid one.
+    zero(accel);
+}
+
+/// Clears a value in the kernel's memory, a whole number of words long, for which all zero is a valid one. Word by word, and
+/// volatile so that it stays so: what the compiler makes of a default value is a call of this target's `memset`, which
+/// goes byte by byte.
+#[inline(always)]
+pub fn zero<T>(value: *mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>())) };
+    let words: *mut u64 = value.cast();
+    for at in 0..size_of::<T>() / size_of::<u64>() {
+        // SAFETY: the words make up the value, which is aligned to them.
         unsafe { words.add(at).write_volatile(0) };
     }
 }

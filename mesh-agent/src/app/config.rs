@@ -198,7 +198,10 @@ fn map_size(text: &str) -> Result<(String, u32), String> {
     let resizable = || {
         MAPS.iter()
             .filter(|spec| spec.kind != MapKind::PerCpuArray)
-            .filter(|spec| matches!(spec.kind, MapKind::Hash | MapKind::LruHash) || spec.entries > 1024)
+            .filter(|spec| {
+                matches!(spec.kind, MapKind::Hash | MapKind::LruHash | MapKind::LpmTrie)
+                    || spec.entries > 1024
+            })
     };
     let (name, entries) = text.split_once('=').ok_or("expected MAP=ENTRIES")?;
     if !resizable().any(|spec| spec.name == name) {

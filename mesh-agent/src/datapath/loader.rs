@@ -90,7 +90,7 @@ pub fn load(pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
 pub fn rehearse(sizes: &MapSizes) -> Result<(), LoadError> {
     let loaded = load_as(|loader, spec| {
         // What the verifier looks at is the size of arrays; others need not take the memory.
-        let is_table = matches!(spec.kind, MapKind::Hash | MapKind::LruHash);
+        let is_table = matches!(spec.kind, MapKind::Hash | MapKind::LruHash | MapKind::LpmTrie);
         let size = sizes.get(spec.name).copied();
         if let Some(size) = if is_table { Some(1) } else { size } {
             loader.map_max_entries(spec.name, size);

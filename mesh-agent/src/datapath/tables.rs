@@ -1,10 +1,12 @@
 //! The maps the agent writes, typed.
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie};
 use mesh_common::{
     abi::map,
     addr::Addr,
     config::Config,
+    policy::PolicyKey,
+    rules::{CidrKey, PodRules},
     service::{Backend, Frontend, Member, ServiceInfo, Slot},
     tag::Tagged,
     workload::PodRef,
@@ -14,6 +16,7 @@ use thiserror::Error;
 use super::pins::Pins;
 use crate::{
     model::op::{Observed, Op, Touched},
+    model::policy,
     sys::raw::{Data, Raw},
 };
 
@@ -37,6 +40,10 @@ pub struct Tables {
     lb_table: Slots<Slot>,
     backends: Slots<Backend>,
     members: Hash<Member, u32>,
+    policy: Hash<PolicyKey, Tagged>,
+    classes: Hash<Addr, Tagged>,
+    cidrs: Prefixes,
+    pod_rules: Hash<u32, PodRules>,
     config: Slots<Config>,
 }
 
@@ -55,6 +62,10 @@ impl Tables {
             lb_table: Slots::open(pins, map::LB_TABLE)?,
             backends: Slots::open(pins, map::BACKENDS)?,
             members: Hash::open(pins, map::MEMBERS)?,
+            policy: Hash::open(pins, map::POLICY)?,
+            classes: Hash::open(pins, map::CLASSES)?,
+            cidrs: Prefixes::open(pins, map::CIDRS)?,
+            pod_rules: Hash::open(pins, map::POD_RULES)?,
             config: Slots::open(pins, map::CONFIG)?,
         })
     }
@@ -83,7 +94,44 @@ impl Tables {
         }
     }
 
-    /// Reads everything back.
+    /// Carries out one write to the tables of policies.
+    ///
+    /// # Errors
+    /// The kernel's, with the map's name.
+    pub fn apply_policy(&mut self, op: &policy::Op) -> Result<(), TableError> {
+        match op {
+            policy::Op::SetRule { key, value } => self.policy.set(*key, *value),
+            policy::Op::RemoveRule(key) => self.policy.remove(*key),
+            policy::Op::SetClass { addr, value } => self.classes.set(*addr, *value),
+            policy::Op::RemoveClass(addr) => self.classes.remove(*addr),
+            policy::Op::SetCidr { prefix, class } => self.cidrs.set(*prefix, *class),
+            policy::Op::RemoveCidr(prefix) => self.cidrs.remove(*prefix),
+            policy::Op::SetPodRules { workload, rules } => self.pod_rules.set(*workload, *rules),
+            policy::Op::RemovePodRules(workload) => self.pod_rules.remove(*workload),
+            policy::Op::JudgeAgain => {
+                let config = self.config()?;
+                self.set_config(Config {
+                    policy: config.policy.wrapping_add(1),
+                    ..config
+                })
+            }
+        }
+    }
+
+    /// Reads the tables of policies back.
+    ///
+    /// # Errors
+    /// The kernel's, with the map's name.
+    pub fn observe_policy(&self) -> Result<policy::Observed, TableError> {
+        Ok(policy::Observed {
+            rules: self.policy.entries()?,
+            classes: self.classes.entries()?,
+            cidrs: self.cidrs.entries()?,
+            pods: self.pod_rules.entries()?,
+        })
+    }
+
+    /// Reads everything but the tables of policies back.
     ///
     /// # Errors
     /// The kernel's, with the map's name.
@@ -271,6 +319,55 @@ impl<V: Data> Slots<V> {
                 .transpose()
         };
         indices.into_iter().filter_map(element).collect()
+    }
+}
+
+/// The table that is looked up by the longest prefix.
+struct Prefixes {
+    name: &'static str,
+    map: LpmTrie<MapData, Raw<Addr>, u32>,
+}
+
+impl Prefixes {
+    fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
+        let map = LpmTrie::try_from(open(pins, name, Map::LpmTrie)?)
+            .map_err(|source| TableError { map: name, source })?;
+        Ok(Self { name, map })
+    }
+
+    fn set(&mut self, prefix: CidrKey, class: u32) -> Result<(), TableError> {
+        let key = lpm_trie::Key::new(prefix.length, Raw(prefix.addr));
+        self.map
+            .insert(&key, class, 0)
+            .map_err(|source| self.error(source))
+    }
+
+    fn remove(&mut self, prefix: CidrKey) -> Result<(), TableError> {
+        let key = lpm_trie::Key::new(prefix.length, Raw(prefix.addr));
+        match self.map.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(source) => Err(self.error(source)),
+        }
+    }
+
+    fn entries(&self) -> Result<Vec<(CidrKey, u32)>, TableError> {
+        let entry = |entry: Result<(lpm_trie::Key<Raw<Addr>>, u32), MapError>| match entry {
+            Ok((key, class)) => {
+                let Raw(addr) = key.data();
+                let length = key.prefix_len();
+                Some(Ok((CidrKey { length, addr }, class)))
+            }
+            Err(MapError::KeyNotFound) => None,
+            Err(source) => Some(Err(self.error(source))),
+        };
+        self.map.iter().filter_map(entry).collect()
+    }
+
+    const fn error(&self, source: MapError) -> TableError {
+        TableError {
+            map: self.name,
+            source,
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod class;
 mod cluster;
 mod index;
+mod op;
 pub mod ports;
 mod question;
 pub mod reference;
@@ -20,5 +21,6 @@ mod tests;
 
 pub use class::Classes;
 pub use cluster::{Cluster, NamedPort, Owner, Pod};
+pub use op::{Observed, Op};
 pub use question::{Exemption, Party, Question, RuleRef, Side, Source, Verdict};
 pub use tables::Tables;

@@ -109,6 +109,8 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         EventKind::NoEndpoint => ("refused", "no_endpoint"),
         EventKind::Inconsistent => ("refused", "inconsistent"),
         EventKind::Pending => ("refused", "pending"),
+        EventKind::Denied => ("denied", "policy"),
+        EventKind::Audited => ("audited", "policy"),
     };
     let pending = sock.flags & flag::PENDING != 0;
     let by = if pending { "cgroup" } else { "cookie" };

@@ -198,8 +198,7 @@ impl Metrics {
     pub fn kernel(&mut self, counters: &[(KernelCounter, u64)]) {
         for &(counter, value) in counters {
             let [rise] = self.kernel.rise(counter as u32, [value]);
-            let verdict = |verdict, reason| {
-                let direction = "egress";
+            let ruled = |verdict, reason, direction| {
                 let labels = VerdictLabels {
                     verdict,
                     reason,
@@ -207,6 +206,7 @@ impl Metrics {
                 };
                 self.verdicts.get_or_create(&labels).inc_by(rise);
             };
+            let verdict = |verdict, reason| ruled(verdict, reason, "egress");
             let loss = |reason| {
                 self.losses.get_or_create(&LossLabels { reason }).inc_by(rise);
             };
@@ -217,6 +217,12 @@ impl Metrics {
                 KernelCounter::DatagramNoEndpoint => verdict("refused", "datagram_no_endpoint"),
                 KernelCounter::Inconsistent => verdict("refused", "inconsistent"),
                 KernelCounter::Pending => verdict("refused", "pending"),
+                KernelCounter::AllowedEgress => ruled("allowed", "policy", "egress"),
+                KernelCounter::AllowedIngress => ruled("allowed", "policy", "ingress"),
+                KernelCounter::DeniedEgress => ruled("denied", "policy", "egress"),
+                KernelCounter::DeniedIngress => ruled("denied", "policy", "ingress"),
+                KernelCounter::AuditedEgress => ruled("audited", "policy", "egress"),
+                KernelCounter::AuditedIngress => ruled("audited", "policy", "ingress"),
                 KernelCounter::EventsLost => drop(self.events_lost.inc_by(rise)),
                 KernelCounter::StorageFull => loss("storage_full"),
                 KernelCounter::TrafficFull => loss("traffic_full"),

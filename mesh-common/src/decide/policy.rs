@@ -2,6 +2,7 @@
 
 use crate::addr::Port;
 use crate::policy::{ALLOW, ANYBODY, LENGTHS, OPEN, PolicyKey};
+use crate::rules::NOTHING;
 use crate::tag::Tagged;
 
 /// What the rules of one end say.
@@ -32,7 +33,7 @@ pub struct Question {
 }
 
 /// Judges. `lookup` reads the table and has checked that the value belongs to the key. It is called at most
-/// [`crate::policy::PROBES`] times, however many rules there are, and not at all for [`OPEN`].
+/// [`crate::policy::PROBES`] times, however many rules there are, and not at all for [`OPEN`] and [`NOTHING`].
 ///
 /// A class that the set lists has its own entries and everybody's; others have everybody's. The first entry found
 /// decides, so that one with a longer prefix goes before one with a shorter.
@@ -46,6 +47,9 @@ pub fn judge(question: Question, mut lookup: impl FnMut(&PolicyKey) -> Option<Ta
     } = question;
     if set == OPEN {
         return Verdict::Open;
+    }
+    if set == NOTHING {
+        return Verdict::Denied;
     }
     let listing = if peer == ANYBODY {
         None
@@ -110,6 +114,13 @@ mod tests {
             ask(&[allow(0, 80, 16, 7)], OPEN, 3, 80),
             (Verdict::Open, Vec::new())
         );
+    }
+
+    #[test]
+    fn what_found_no_room_denies_without_a_look_up() {
+        let key = PolicyKey::new(NOTHING, 0, 6, Port::new(0), 0);
+        let table = [(key, key.allowing(7))];
+        assert_eq!(ask(&table, NOTHING, 3, 80), (Verdict::Denied, Vec::new()));
     }
 
     #[test]

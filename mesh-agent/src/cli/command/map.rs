@@ -172,6 +172,7 @@ fn kind(kind: MapKind) -> &'static str {
         MapKind::PerCpuHash => "percpu_hash",
         MapKind::PerCpuArray => "percpu_array",
         MapKind::LruHash => "lru_hash",
+        MapKind::LpmTrie => "lpm_trie",
         MapKind::SockHash => "sockhash",
         MapKind::SkStorage => "sk_storage",
         MapKind::RingBuf => "ringbuf",

@@ -1,0 +1,145 @@
+//! May a pod's socket send there? Asked before the first packet, so that the caller knows at once.
+//!
+//! The pod's own policies are asked for everything, those of a destination on this node for UDP: a refused TCP
+//! handshake comes back at once anyway, a datagram that is dropped on its way says nothing.
+
+use aya_ebpf::programs::SockAddrContext;
+use mesh_common::{
+    addr::{Addr, Port, Protocol},
+    counter::Counter,
+    flow::EventKind,
+    policy::{Denial, Direction, Hook, OPEN},
+    service::Frontend,
+    workload::flag,
+};
+
+use crate::{
+    backend::Chosen,
+    context,
+    count::count,
+    emit::{self, Refusal},
+    judge::{self, Flow, Judgement},
+    pod::{self, Pod},
+    refuse::{self, Asked},
+    track,
+};
+
+/// What a socket wants to send, and where.
+pub struct Passage<'a> {
+    /// Who asked for what.
+    pub asked: &'a Asked<'a>,
+    /// Where that leads.
+    pub to: (Addr, Port),
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// Where a question leads: to the backend that was chosen for it, else where it says.
+#[inline(always)]
+pub fn leads(asked: &Frontend, chosen: Option<&Chosen>) -> (Addr, Port) {
+    chosen.map_or((asked.addr, asked.port), |chosen| {
+        (chosen.backend.addr, chosen.backend.port)
+    })
+}
+
+/// The return value of the hook where it may not; `None` where it may. A function of its own, since hooks would run out of
+/// stack.
+#[inline(never)]
+pub fn refused(ctx: &SockAddrContext, passage: &Passage<'_>) -> Option<i32> {
+    let (pod, (to, port), protocol) = (passage.asked.pod, passage.to, passage.protocol);
+    if to.is_loopback() {
+        return None;
+    }
+    let Some(sets) = judge::sets(pod.workload) else {
+        // Nothing is known of the pod yet: its namespace's fail mode decides.
+        return (pod.flags & flag::CLOSED != 0).then(|| refuse::pending(pod, passage.asked.frontend));
+    };
+    let owner = pod::owner(&to);
+    if owner.is_some_and(|owner| owner.id() == pod.workload) {
+        return None;
+    }
+    let flow = |peer| Flow {
+        peer,
+        protocol: protocol as u8,
+        port,
+    };
+    if sets.of(Direction::Egress) != OPEN {
+        let said = judge::judge(sets, Direction::Egress, flow(judge::class_of(&to)));
+        let answers = || protocol == Protocol::Udp && answers(ctx, pod, to, port);
+        if let Some(value) = outcome(passage, said, Direction::Egress, answers) {
+            return Some(value);
+        }
+    }
+    let owner = owner.filter(|owner| {
+        let here = flag::LOCAL | flag::ENROLLED;
+        protocol == Protocol::Udp && owner.flags() & here == here
+    })?;
+    let theirs = judge::sets(owner.id())?;
+    if theirs.of(Direction::Ingress) == OPEN {
+        return None;
+    }
+    let (class, own) = judge::seen_from(pod.workload, &to)?;
+    let said = judge::judge(theirs, Direction::Ingress, flow(class));
+    let is_answer = || is_answer(ctx, owner.id(), own, port);
+    outcome(passage, said, Direction::Ingress, is_answer)
+}
+
+/// Counts and reports what was said; `None` where it passes.
+#[inline(always)]
+fn outcome(
+    passage: &Passage<'_>,
+    said: Judgement,
+    direction: Direction,
+    is_reply: impl FnOnce() -> bool,
+) -> Option<i32> {
+    let egress = direction as u8 == Direction::Egress as u8;
+    let either = |of_egress, of_ingress| if egress { of_egress } else { of_ingress };
+    match said {
+        Judgement::Open => None,
+        Judgement::Allowed => {
+            count(either(Counter::AllowedEgress, Counter::AllowedIngress));
+            None
+        }
+        Judgement::Denied { .. } if is_reply() => None,
+        Judgement::Denied { set, audited } => {
+            let denial = Denial {
+                set,
+                direction: direction as u8,
+                hook: Hook::Socket as u8,
+                reason: 0,
+                reserved: 0,
+            };
+            let kind = if audited {
+                EventKind::Audited
+            } else {
+                EventKind::Denied
+            };
+            emit::refused(&Refusal {
+                kind,
+                asked: passage.asked,
+                to: Some(passage.to),
+                denial,
+            });
+            if audited {
+                count(either(Counter::AuditedEgress, Counter::AuditedIngress));
+                return None;
+            }
+            count(either(Counter::DeniedEgress, Counter::DeniedIngress));
+            Some(refuse::denied())
+        }
+    }
+}
+
+/// Whether a datagram answers one that came from there.
+#[inline(always)]
+fn answers(ctx: &SockAddrContext, pod: &Pod, to: Addr, port: Port) -> bool {
+    let local = context::local_port(ctx);
+    track::answers(&track::key(pod.workload, Protocol::Udp as u8, local, to, port))
+}
+
+/// Whether a datagram from an address of the pod answers one that the pod there sent.
+#[inline(always)]
+fn is_answer(ctx: &SockAddrContext, owner: u32, own: Addr, port: Port) -> bool {
+    let local = context::local_port(ctx);
+    track::is_answer(&track::key(owner, Protocol::Udp as u8, port, own, local))
+}
