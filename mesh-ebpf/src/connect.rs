@@ -61,7 +61,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         Some(Choice::Inconsistent) => return refuse::inconsistent(&asked),
     };
     let to = leads(&frontend, chosen.as_ref());
-    if !is_probe(protocol, to.1)
+    if !is_probe(protocol, to.port)
         && let Some(refused) = permit::refused(
             ctx,
             &Passage {

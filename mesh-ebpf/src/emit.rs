@@ -4,14 +4,14 @@ use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_query};
 use mesh_common::{
     abi::size,
     accel::Moved,
-    addr::{Addr, Port, Protocol},
+    addr::Protocol,
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
     policy::Denial,
     sock::{SockState, flag},
 };
 
-use crate::{count::count, maps::EVENTS, pod, refuse::Asked, storage};
+use crate::{count::count, maps::EVENTS, permit::Place, pod, refuse::Asked, storage};
 
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
@@ -41,8 +41,8 @@ pub struct Refusal<'a> {
     pub kind: EventKind,
     /// Who asked for what.
     pub asked: &'a Asked<'a>,
-    /// Where that led, where it is known.
-    pub to: Option<(Addr, Port)>,
+    /// Where that led; unspecified where it led nowhere.
+    pub to: Place,
     /// What policies had to do with it.
     pub denial: Denial,
 }
@@ -75,10 +75,8 @@ pub fn refused(refusal: &Refusal<'_>) {
     (sock.asked_addr, sock.asked_port) = (frontend.addr, frontend.port);
     (sock.service, sock.pod, sock.netns) = (service, pod.workload, pod.netns);
     sock.flags = if pod.pending { flag::PENDING } else { 0 };
-    if let Some((addr, port)) = refusal.to {
-        (sock.remote_addr, sock.remote_port) = (addr, port);
-        sock.peer = pod::workload_at(&addr);
-    }
+    (sock.remote_addr, sock.remote_port) = (refusal.to.addr, refusal.to.port);
+    sock.peer = pod::workload_at(&refusal.to.addr);
     entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 

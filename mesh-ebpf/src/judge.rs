@@ -99,13 +99,15 @@ pub fn sets(workload: u32) -> Option<Sets> {
 #[inline(always)]
 pub fn seen_from(workload: u32, other: &Addr) -> Option<(u32, Addr)> {
     let rules: *const PodRules = POD_RULES.get_ptr(workload)?;
-    let family = if other.is_v4() { 0 } else { 1 };
+    // Both are read: without `CAP_PERFMON` nothing but constants may be added to the value's address.
     // SAFETY: `rules` points into the map's value for as long as the program runs. The word with the check is read last.
-    let (addr, classes) = unsafe {
-        let addr = read_volatile(addr_of!((*rules).addrs[family]));
+    let (v4, v6, classes) = unsafe {
+        let v4 = read_volatile(addr_of!((*rules).addrs[0]));
+        let v6 = read_volatile(addr_of!((*rules).addrs[1]));
         let classes: Classes = read_volatile(addr_of!((*rules).classes));
-        (addr, classes)
+        (v4, v6, classes)
     };
+    let addr = if other.is_v4() { v4 } else { v6 };
     classes
         .belongs_to(workload)
         .then(|| (classes.towards(other), addr))

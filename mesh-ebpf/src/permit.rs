@@ -24,29 +24,50 @@ use crate::{
     track,
 };
 
+/// An address and a port, without a gap: unset bytes of the stack can't be copied without `CAP_PERFMON`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// The address.
+    pub addr: Addr,
+    /// The port.
+    pub port: Port,
+    gap: u16,
+}
+
+impl Place {
+    /// An address and a port.
+    #[inline(always)]
+    pub const fn new(addr: Addr, port: Port) -> Self {
+        Self { addr, port, gap: 0 }
+    }
+}
+
 /// What a socket wants to send, and where.
 pub struct Passage<'a> {
     /// Who asked for what.
     pub asked: &'a Asked<'a>,
     /// Where that leads.
-    pub to: (Addr, Port),
+    pub to: Place,
     /// The protocol.
     pub protocol: Protocol,
 }
 
 /// Where a question leads: to the backend that was chosen for it, else where it says.
 #[inline(always)]
-pub fn leads(asked: &Frontend, chosen: Option<&Chosen>) -> (Addr, Port) {
-    chosen.map_or((asked.addr, asked.port), |chosen| {
-        (chosen.backend.addr, chosen.backend.port)
-    })
+pub fn leads(asked: &Frontend, chosen: Option<&Chosen>) -> Place {
+    match chosen {
+        Some(chosen) => Place::new(chosen.backend.addr, chosen.backend.port),
+        None => Place::new(asked.addr, asked.port),
+    }
 }
 
 /// The return value of the hook where it may not; `None` where it may. A function of its own, since hooks would run out of
 /// stack.
 #[inline(never)]
 pub fn refused(ctx: &SockAddrContext, passage: &Passage<'_>) -> Option<i32> {
-    let (pod, (to, port), protocol) = (passage.asked.pod, passage.to, passage.protocol);
+    let (pod, protocol) = (passage.asked.pod, passage.protocol);
+    let Place { addr: to, port, .. } = passage.to;
     if to.is_loopback() {
         return None;
     }
@@ -117,7 +138,7 @@ fn outcome(
             emit::refused(&Refusal {
                 kind,
                 asked: passage.asked,
-                to: Some(passage.to),
+                to: passage.to,
                 denial,
             });
             if audited {

@@ -1,12 +1,20 @@
 //! Refusing a socket or a datagram at once: counted, recorded, and an error to the caller.
 
-use mesh_common::{config, counter::Counter, flow::EventKind, policy::Denial, service::Frontend};
+use mesh_common::{
+    addr::{Addr, Port},
+    config,
+    counter::Counter,
+    flow::EventKind,
+    policy::Denial,
+    service::Frontend,
+};
 
 use crate::{
     context,
     count::count,
     emit::{self, Refusal},
     maps::CONFIG,
+    permit::Place,
     pod::Pod,
 };
 
@@ -62,7 +70,7 @@ fn refuse(asked: &Asked<'_>, counter: Counter, event: EventKind) -> i32 {
     emit::refused(&Refusal {
         kind: event,
         asked,
-        to: None,
+        to: Place::new(Addr::default(), Port::default()),
         denial: Denial::default(),
     });
     context::refuse()
