@@ -200,6 +200,8 @@ fn adopt<const ACCEL: bool>(ctx: &SockOpsContext) -> Option<(&'static mut SockSt
     sock.pod = pod.workload;
     sock.netns = netns;
     sock.fin_seq = 0;
+    // Rules may have changed since it was let pass: before anything is redirected it is judged again.
+    sock.policy = CONFIG.get(0).map_or(0, |config| config.policy.wrapping_sub(1));
     sock.flags = if pod.pending { flag::PENDING } else { 0 };
     storage::clear(&mut sock.accel);
     if pod.flags & workload::flag::ACCELERATED != 0 {

@@ -9,12 +9,15 @@ use aya_ebpf::{
     programs::{SkBuffContext, SkMsgContext},
 };
 use mesh_common::{
+    addr::Protocol,
     config,
     decide::guard::{self, Pass},
-    sock::SockState,
+    policy::{Direction, OPEN},
+    sock::{SockState, flag},
 };
 
 use crate::{
+    judge::{self, Flow, Judgement},
     kernel,
     maps::{CONFIG, MESH_SOCKETS, SOCKETS, SPLICES},
     storage,
@@ -33,6 +36,8 @@ pub fn mesh_redirect(ctx: SkMsgContext) -> u32 {
         let size = ctx.size();
         let outcome = if off {
             Err(Pass::Off)
+        } else if !still_permitted(sock) {
+            Err(Pass::Denied)
         } else {
             redirect(&ctx, sock, size)
         };
@@ -45,6 +50,50 @@ pub fn mesh_redirect(ctx: SkMsgContext) -> u32 {
         }
     }
     sk_action::SK_PASS
+}
+
+/// Whether the policies of both ends let the flow pass, asked once for each change of what they say.
+#[inline(always)]
+fn still_permitted(sock: &mut SockState) -> bool {
+    let policy = CONFIG.get(0).map_or(0, |config| config.policy);
+    if sock.policy == policy {
+        return true;
+    }
+    let permitted = permitted(sock) != 0;
+    if permitted {
+        sock.policy = policy;
+    }
+    permitted
+}
+
+/// The same, asked now: 1 or 0. A function of its own, since the program would run out of stack.
+#[inline(never)]
+fn permitted(sock: &SockState) -> u32 {
+    let active = sock.flags & flag::ACTIVE != 0;
+    let (own, theirs, port) = if active {
+        (Direction::Egress, Direction::Ingress, sock.remote_port)
+    } else {
+        (Direction::Ingress, Direction::Egress, sock.local_port)
+    };
+    let ends = [
+        (sock.pod, own, &sock.remote_addr),
+        (sock.peer, theirs, &sock.local_addr),
+    ];
+    for (pod, direction, other) in ends {
+        let Some(sets) = judge::sets(pod) else { continue };
+        if sets.of(direction) == OPEN {
+            continue;
+        }
+        let flow = Flow {
+            peer: judge::class_of(other),
+            protocol: Protocol::Tcp as u8,
+            port,
+        };
+        if let Judgement::Denied { audited: false, .. } = judge::judge(sets, direction, flow) {
+            return 0;
+        }
+    }
+    1
 }
 
 #[inline(always)]

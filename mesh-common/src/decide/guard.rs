@@ -62,6 +62,8 @@ named! {
         Full = 6 "full" "the receiver is slow: its queue is long",
         /// An upper layer sits on one of the sockets.
         LayerAbove = 7 "layer_above" "an upper layer protocol such as kernel TLS sits on the socket",
+        /// A policy denies the flow by now; TCP's packets are dropped until its sockets are destroyed.
+        Denied = 8 "denied" "a network policy denies the flow",
     }
 }
 
