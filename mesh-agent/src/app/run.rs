@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use mesh_common::abi::{MAPS, map};
+use mesh_common::abi::map;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
@@ -95,7 +95,8 @@ async fn work(
     } = standby;
     let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
     let pending = Pending::below(cgroup.path());
-    let mut engine = Engine::adopt(cluster, tables, capacity, pending, &args.netns_dir, host.clone())?;
+    let policies = Policies::adopt(written(&tables)?.as_ref(), &sizes);
+    let mut engine = Engine::adopt(cluster, tables, capacity, policies, pending, &args.netns_dir, host.clone())?;
     let metrics = sockets::Metrics::default();
     let telemetry = tell(&exposition, &engine, &metrics, pins)?;
     let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
@@ -216,10 +217,7 @@ pub(super) async fn at(time: Option<Instant>) {
 }
 
 fn capacity(sizes: &MapSizes) -> Capacity {
-    let of = |name| {
-        let spec = MAPS.iter().find(|spec| spec.name == name);
-        spec.map_or(0, |spec| loader::entries(spec, sizes))
-    };
+    let of = |name| loader::size_of(name, sizes);
     Capacity {
         services: of(map::SERVICES),
         service_info: of(map::SERVICE_INFO),

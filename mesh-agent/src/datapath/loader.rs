@@ -146,6 +146,13 @@ pub fn entries(spec: &MapSpec, sizes: &MapSizes) -> u32 {
         .unwrap_or(u32::try_from(spec.entries).unwrap_or(u32::MAX))
 }
 
+/// The number of entries of the map with that name under the given overrides; 0 where there is none.
+#[must_use]
+pub fn size_of(name: &str, sizes: &MapSizes) -> u32 {
+    let spec = MAPS.iter().find(|spec| spec.name == name);
+    spec.map_or(0, |spec| entries(spec, sizes))
+}
+
 /// Compares a pinned map with what this agent means by its name: aya would take it as it is.
 fn check_layout(path: &Path, spec: &MapSpec, entries: u32) -> Result<(), LoadError> {
     let info = match MapInfo::from_pin(path) {

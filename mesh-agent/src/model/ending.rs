@@ -67,6 +67,8 @@ pub enum Why {
     NotServing,
     /// The Service has no such endpoint any more.
     Removed,
+    /// A policy denies it.
+    Denied,
 }
 
 impl Why {
@@ -77,6 +79,7 @@ impl Why {
             Self::PodGone => "pod_gone",
             Self::NotServing => "not_serving",
             Self::Removed => "removed",
+            Self::Denied => "denied",
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Ends the connections to endpoints that are gone: [`crate::model::ending`] tells which, and the kernel destroys their
-//! sockets, each in the network namespace of its pod.
+//! Ends the connections that cannot go on, since their endpoint is gone ([`crate::model::ending`] tells which) or a policy
+//! denies them by now: the kernel destroys their sockets, each in the network namespace of its pod.
 //!
 //! After a change every connection on record is looked at; what changes meanwhile waits for the next look. A `connect()`
 //! that was under way during a look is seen by one that comes later.
 
 use std::{collections::HashMap, time::Instant};
 
+use mesh_common::flow::LiveFlow;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -20,7 +21,10 @@ use crate::{
         listing::{self, ListingError},
         pins::Pins,
     },
-    model::ending::{Judge, Target, Why},
+    model::{
+        ending::{Judge, Target, Why},
+        policy::Passage,
+    },
     pods::removed::{self, Connection, Outcome, RemovedError},
     sys::sock_diag::DestroyError,
 };
@@ -42,14 +46,20 @@ impl Destroyed {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "mesh_sockets_destroyed",
-            "Sockets connected to removed endpoints that were destroyed, so that their owners learn it",
+            "Sockets that were destroyed, since their endpoint is gone or a policy denies them, so that their owners learn it",
             self.0.clone(),
         );
     }
 }
 
-/// The connections on record, by where they were sent.
-type Records = HashMap<Target, Vec<Connection>>;
+/// The connections on record.
+#[derive(Default)]
+pub struct Records {
+    /// By where they were sent.
+    targets: HashMap<Target, Vec<Connection>>,
+    /// By what policies ask.
+    passages: HashMap<Passage, Vec<Connection>>,
+}
 
 /// Ends connections to endpoints that are gone.
 pub struct Removed {
@@ -180,7 +190,7 @@ impl Removed {
         }
         if !outcome.destroyed.is_empty() {
             let count = outcome.destroyed.len();
-            tracing::info!(count, "connections to removed endpoints were ended");
+            tracing::info!(count, "connections that could not go on were ended");
         }
         let now = Instant::now();
         for error in &outcome.errors {
@@ -199,11 +209,15 @@ impl Removed {
 }
 
 fn records(pins: &Pins) -> Result<Records, ListingError> {
-    let mut records = Records::new();
-    for flow in listing::read_all(pins)? {
-        if let Some(target) = Target::of(&flow.sock) {
-            let connection = Connection::of(target.protocol, &flow.sock);
-            records.entry(target).or_default().push(connection);
+    let mut records = Records::default();
+    for LiveFlow { sock, .. } in listing::read_all(pins)? {
+        if let Some(target) = Target::of(&sock) {
+            let connection = Connection::of(target.protocol, &sock);
+            records.targets.entry(target).or_default().push(connection);
+        }
+        if let Some(passage) = Passage::of(&sock) {
+            let connection = Connection::of(passage.protocol, &sock);
+            records.passages.entry(passage).or_default().push(connection);
         }
     }
     Ok(records)
@@ -211,9 +225,15 @@ fn records(pins: &Pins) -> Result<Records, ListingError> {
 
 fn doomed(records: Records, engine: &Engine) -> Vec<(Connection, Why)> {
     let mut judge = Judge::new(engine.cluster(), engine.ledger());
-    let doomed = records.into_iter().filter_map(|(target, connections)| {
+    let removed = records.targets.into_iter().filter_map(|(target, connections)| {
         let why = judge.why(&target)?;
         Some(connections.into_iter().map(move |connection| (connection, why)))
     });
-    doomed.flatten().collect()
+    let denied = records.passages.into_iter().filter_map(|(passage, connections)| {
+        let connections = engine.denies(&passage).then_some(connections)?;
+        Some(connections.into_iter().map(|connection| (connection, Why::Denied)))
+    });
+    let mut doomed: Vec<_> = removed.flatten().collect();
+    doomed.extend(denied.flatten());
+    doomed
 }

@@ -24,6 +24,13 @@ impl Ledger {
         self.endpoints.pods.ids.key(id)
     }
 
+    /// The workload id of a pod that has one.
+    #[must_use]
+    pub fn workload_id(&self, pod: &PodKey) -> Option<u32> {
+        let held = self.workloads.pods.get(pod)?;
+        (held.id != 0).then_some(held.id)
+    }
+
     /// Every service id that a Service has.
     pub fn services(&self) -> impl Iterator<Item = (u32, &ObjectName, PortKey, &str)> {
         self.services.by_id.iter().filter_map(|(&id, service)| {

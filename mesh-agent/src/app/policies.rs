@@ -1,0 +1,90 @@
+//! Keeps what the kernel knows of policies equal to the cluster: tells the compiler what changed, and carries out what it
+//! plans. The pods' tables are the engine's; what a pod's rules are is always written before its sockets are known.
+
+use std::time::Duration;
+
+use mesh_common::abi::map;
+
+use crate::{
+    datapath::loader::MapSizes,
+    model::{
+        cluster::{Cluster, Dirty},
+        desired::PodKey,
+        ledger::Ledger,
+        policy::{Enforcement, Limits, Observed, Op},
+    },
+};
+
+/// One namespace may fill this part of the table of rules.
+const SHARE_OF_A_NAMESPACE: u32 = 4;
+
+/// The policies of the cluster, as this node enforces them.
+pub struct Policies {
+    enforcement: Enforcement,
+    limits: Limits,
+}
+
+impl Policies {
+    /// Goes on from what the tables hold; from nothing where they were never written.
+    #[must_use]
+    pub fn adopt(observed: Option<&Observed>, sizes: &MapSizes) -> Self {
+        let limits = limits(sizes);
+        let enforcement = match observed {
+            Some(observed) => Enforcement::adopt(observed, limits),
+            None => Enforcement::new(limits),
+        };
+        Self { enforcement, limits }
+    }
+
+    /// Starts over from what the tables hold, after a write that failed.
+    pub fn readopt(&mut self, observed: &Observed) {
+        self.enforcement = Enforcement::adopt(observed, self.limits);
+    }
+
+    /// Takes in what changed. Pods come with [`Self::set_pod`].
+    pub fn take_in(&mut self, cluster: &Cluster, dirty: &Dirty) {
+        for name in &dirty.namespaces {
+            self.enforcement.set_namespace(name, cluster.namespace_facts(name));
+        }
+        for name in &dirty.policies {
+            self.enforcement.set_policy(name, cluster.policy(name));
+        }
+    }
+
+    /// Takes in a pod as it is now, with the id that the ledger has for it.
+    pub fn set_pod(&mut self, pod: &PodKey, cluster: &Cluster, ledger: &Ledger) {
+        self.enforcement.set_pod(pod, cluster.policy_pod(pod));
+        let local = cluster.local_enrolled_pod(pod).is_some();
+        let workload = ledger.workload_id(pod).filter(|_| local);
+        self.enforcement.set_local(pod, workload);
+    }
+
+    /// The writes that follow from it, in order.
+    pub fn plan(&mut self, now: Duration) -> Vec<Op> {
+        self.enforcement.plan(now)
+    }
+
+    /// Whether something is to be written although nothing changed: what has rested goes.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        self.enforcement.next_due().is_some_and(|due| due <= now)
+    }
+
+    /// What the kernel enforces.
+    #[must_use]
+    pub const fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
+    }
+}
+
+fn limits(sizes: &MapSizes) -> Limits {
+    let of = |name| crate::datapath::loader::size_of(name, sizes);
+    let rules = of(map::POLICY);
+    Limits {
+        rules,
+        classes: of(map::CLASSES),
+        cidrs: of(map::CIDRS),
+        pods: of(map::POD_RULES),
+        rules_per_namespace: rules / SHARE_OF_A_NAMESPACE,
+    }
+}
