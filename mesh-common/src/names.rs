@@ -85,6 +85,22 @@ pub mod fail_mode {
     pub const CLOSED: &str = "closed";
 }
 
+/// Annotation on a Namespace: what becomes of what its policies refuse.
+pub mod policy_mode {
+    /// The key.
+    pub const ANNOTATION: &str = "mesh-agent.io/policy-mode";
+    /// It does not pass (default).
+    pub const ENFORCE: &str = "enforce";
+    /// It passes, and is reported.
+    pub const AUDIT: &str = "audit";
+}
+
+/// Annotation on a Namespace: prefixes, separated by commas, that its pods may send from besides their own addresses.
+pub const ALLOWED_SOURCES_ANNOTATION: &str = "mesh-agent.io/allowed-sources";
+
+/// Well-known label of a Namespace: its name. API servers put it on every one (`core/v1`, `LabelMetadataName`).
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// Annotation on a Service: how a backend is chosen.
 pub mod load_balancing {
     /// The key.

@@ -170,7 +170,11 @@ impl Engine {
         let now = clock::monotonic();
         let services = self.ledger.refused_services(now).into_iter().collect();
         let pods = self.ledger.refused_workloads(now).into_iter().collect();
-        self.plan(&Dirty { services, pods });
+        self.plan(&Dirty {
+            services,
+            pods,
+            ..Dirty::default()
+        });
     }
 
     /// Marks the tables as filled by this version, once more.
@@ -438,7 +442,11 @@ impl Engine {
     fn plan_all(&mut self) {
         let services = self.cluster.services().cloned().collect();
         let pods = self.cluster.pods().cloned().collect();
-        self.plan(&Dirty { services, pods });
+        self.plan(&Dirty {
+            services,
+            pods,
+            ..Dirty::default()
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mesh_common::addr::Addr;
 
 use crate::model::desired::{ObjectName, PodKey, ServicePorts, Workload};
-use crate::model::object::{Fault, Invalid, Namespace, ObjectRef, Pod, Unenrolled};
+use crate::model::object::{Invalid, Namespace, NetworkPolicy, ObjectRef, Pod, Unenrolled};
 
 mod backends;
 mod candidates;
@@ -20,7 +20,9 @@ mod frontends;
 mod labels;
 mod pair;
 mod pods;
+mod policies;
 mod ports;
+mod problems;
 mod services;
 mod slices;
 #[cfg(test)]
@@ -49,6 +51,7 @@ pub struct Cluster {
     pods: pods::Pods,
     services: services::Services,
     slices: slices::Slices,
+    policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     doubts: BTreeMap<ObjectRef, Vec<Invalid>>,
 }
 
@@ -169,20 +172,6 @@ impl Cluster {
         &self.taints
     }
 
-    /// What users should know about their objects now: settings that mean nothing, and addresses that two
-    /// pods claim.
-    pub fn problems(&self) -> impl Iterator<Item = Invalid> {
-        let contested = self.pods.contested().map(|(addr, pod, owner)| Invalid {
-            object: pod.reference(),
-            field: "status.podIPs".to_owned(),
-            fault: Fault::AddressTaken {
-                address: addr.to_string(),
-                by: owner.object.to_string(),
-            },
-        });
-        self.doubts.values().flatten().cloned().chain(contested)
-    }
-
     fn local_pod<'a>(&'a self, pod: &'a Pod) -> LocalPod<'a> {
         LocalPod {
             key: &pod.key,
@@ -221,13 +210,34 @@ impl Cluster {
 
     /// Whether a pod asks for the mesh: the pod's word goes before its namespace's, and ours before Istio's.
     fn asks(&self, pod: &Pod) -> bool {
-        let istio = |word: Option<bool>| word.filter(|_| self.honors_istio);
-        let own = pod.dataplane.value().or(istio(pod.ambient));
-        let inherited = || {
-            let namespace = self.namespace_of(pod)?;
-            namespace.dataplane.value().or(istio(namespace.ambient))
-        };
-        own.or_else(inherited).unwrap_or(false)
+        match self.own_word(pod) {
+            Some(false) => self.is_overruled(pod),
+            Some(true) => true,
+            None => self.namespace_of(pod).is_some_and(|it| self.takes_part(it)),
+        }
+    }
+
+    /// Whether a pod says that it is not in the mesh, and that does not count: where the namespace fails closed, who
+    /// writes a pod can't get round what holds for all of them. What can't be in the mesh is not.
+    fn is_overruled(&self, pod: &Pod) -> bool {
+        let holds = |namespace: &Namespace| namespace.fails_closed() && self.takes_part(namespace);
+        let could_be = pod.unenrolled.is_none() && !pod.has_ended();
+        could_be && self.own_word(pod) == Some(false) && self.namespace_of(pod).is_some_and(holds)
+    }
+
+    fn own_word(&self, pod: &Pod) -> Option<bool> {
+        pod.dataplane.value().or(self.istio(pod.ambient))
+    }
+
+    /// Whether a namespace asks for the mesh.
+    fn takes_part(&self, namespace: &Namespace) -> bool {
+        let word = namespace.dataplane.value().or(self.istio(namespace.ambient));
+        word.unwrap_or(false)
+    }
+
+    /// What Istio's label says, where that counts.
+    fn istio(&self, word: Option<bool>) -> Option<bool> {
+        word.filter(|_| self.honors_istio)
     }
 
     fn is_accelerated(&self, pod: &Pod) -> bool {

@@ -89,6 +89,11 @@ impl<K: Eq + Hash, V: Ord> Groups<K, V> {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// The keys of all sets, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
+    }
+
     /// How many the set of a key has.
     pub fn len<Q>(&self, key: &Q) -> usize
     where

@@ -45,6 +45,8 @@ pub enum Object {
     Service(Arc<Service>),
     /// An EndpointSlice.
     EndpointSlice(Arc<EndpointSlice>),
+    /// A `NetworkPolicy`.
+    NetworkPolicy(Arc<NetworkPolicy>),
 }
 
 impl Object {
@@ -57,17 +59,19 @@ impl Object {
             Self::Pod(pod) => pod.reference(),
             Self::Service(service) => service.reference(),
             Self::EndpointSlice(slice) => slice.reference(),
+            Self::NetworkPolicy(policy) => policy.reference(),
         }
     }
 
     /// Fields that do not say what they should but do not spoil the object either: they are treated as
-    /// not set.
+    /// not set, or as what lets less pass.
     #[must_use]
     pub fn doubtful(&self) -> Vec<Invalid> {
         match self {
             Self::Namespace(namespace) => namespace.doubtful(),
             Self::Pod(pod) => pod.doubtful(),
             Self::Service(service) => service.doubtful(),
+            Self::NetworkPolicy(policy) => policy.faults.clone(),
             Self::Node(_) | Self::EndpointSlice(_) => Vec::new(),
         }
     }
@@ -83,4 +87,4 @@ macro_rules! from_kind {
     )*};
 }
 
-from_kind!(Namespace, Node, Pod, Service, EndpointSlice);
+from_kind!(Namespace, Node, Pod, Service, EndpointSlice, NetworkPolicy);

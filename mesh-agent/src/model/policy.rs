@@ -9,6 +9,7 @@
 
 mod class;
 mod cluster;
+mod facts;
 mod index;
 mod op;
 mod passage;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use class::Classes;
 pub use cluster::{Cluster, NamedPort, Owner, Pod};
+pub use facts::{NamespaceFacts, PodFacts};
 pub use op::{Observed, Op};
 pub use passage::Passage;
 pub use question::{Exemption, Party, Question, RuleRef, Side, Source, Verdict};

@@ -7,7 +7,7 @@ use mesh_common::addr::Addr;
 
 use super::{Cluster, Dirty, Event};
 use crate::model::desired::{ObjectName, PodKey};
-use crate::model::object::{EndpointSlice, Namespace, Node, Object, ObjectRef, Pod, Service};
+use crate::model::object::{EndpointSlice, Namespace, NetworkPolicy, Node, Object, ObjectRef, Pod, Service};
 
 impl Cluster {
     /// Takes in a change and says what it may have touched.
@@ -21,6 +21,7 @@ impl Cluster {
                     Object::Pod(it) => self.set_pod(&it.key.object.clone(), Some(it)),
                     Object::Service(it) => self.set_service(&it.name.clone(), Some(it)),
                     Object::EndpointSlice(it) => self.set_slice(&it.name.clone(), Some(it)),
+                    Object::NetworkPolicy(it) => self.set_policy(&it.name.clone(), Some(it)),
                 }
             }
             Event::Delete(reference) => {
@@ -31,8 +32,7 @@ impl Cluster {
                     ObjectRef::Pod(name) => self.set_pod(&name, None),
                     ObjectRef::Service(name) => self.set_service(&name, None),
                     ObjectRef::EndpointSlice(name) => self.set_slice(&name, None),
-                    // Policies are no part of services and workloads.
-                    ObjectRef::NetworkPolicy(_) => Dirty::default(),
+                    ObjectRef::NetworkPolicy(name) => self.set_policy(&name, None),
                 }
             }
         }
@@ -49,7 +49,7 @@ impl Cluster {
         self.host_addresses = addresses;
         Dirty {
             services: self.services.dialled_at(&changed).cloned().collect(),
-            pods: BTreeSet::new(),
+            ..Dirty::default()
         }
     }
 
@@ -61,30 +61,20 @@ impl Cluster {
     }
 
     fn set_namespace(&mut self, name: &str, namespace: Option<Arc<Namespace>>) -> Dirty {
-        let value = |it: Option<&Namespace>| {
-            it.map(|it| {
-                (
-                    it.dataplane.value(),
-                    it.ambient,
-                    it.acceleration.value(),
-                    it.fails_closed(),
-                )
-            })
-        };
-        let nothing = Some((None, None, None, false));
-        let same = value(self.namespaces.get(name).map(AsRef::as_ref)).or(nothing)
-            == value(namespace.as_deref()).or(nothing);
-        match namespace {
-            Some(namespace) => drop(self.namespaces.insert(name.to_owned(), namespace)),
-            None => drop(self.namespaces.remove(name)),
+        let seen = self.namespace_facts(name);
+        let former = self.namespaces.remove(name);
+        let same = for_pods(former.as_deref()) == for_pods(namespace.as_deref());
+        if let Some(namespace) = namespace {
+            self.namespaces.insert(name.to_owned(), namespace);
         }
-        if same {
-            return Dirty::default();
+        let mut dirty = Dirty::default();
+        if !same {
+            dirty.pods = workload_keys(self.pods.in_namespace(name)).collect();
         }
-        Dirty {
-            pods: workload_keys(self.pods.in_namespace(name)).collect(),
-            services: BTreeSet::new(),
+        if self.namespace_facts(name) != seen {
+            dirty.namespaces.insert(name.to_owned());
         }
+        dirty
     }
 
     /// Of the nodes only our own matters: its zone to Services with hints, its addresses to those with node ports. Its
@@ -116,7 +106,7 @@ impl Cluster {
         self.services.replace(name, service);
         Dirty {
             services: BTreeSet::from([name.clone()]),
-            pods: BTreeSet::new(),
+            ..Dirty::default()
         }
     }
 
@@ -130,7 +120,21 @@ impl Cluster {
         self.slices.replace(name, slice);
         Dirty {
             services,
-            pods: BTreeSet::new(),
+            ..Dirty::default()
+        }
+    }
+
+    fn set_policy(&mut self, name: &ObjectName, policy: Option<Arc<NetworkPolicy>>) -> Dirty {
+        if self.policies.get(name) == policy.as_ref() {
+            return Dirty::default();
+        }
+        match policy {
+            Some(policy) => drop(self.policies.insert(name.clone(), policy)),
+            None => drop(self.policies.remove(name)),
+        }
+        Dirty {
+            policies: BTreeSet::from([name.clone()]),
+            ..Dirty::default()
         }
     }
 
@@ -150,12 +154,17 @@ impl Cluster {
         let mut dirty = Dirty {
             pods: both().map(|pod| pod.key.clone()).collect(),
             services: both().flat_map(|pod| self.deriving_from(pod)).collect(),
+            ..Dirty::default()
         };
         if moved {
             self.claims_change(&addresses, &mut dirty);
             dirty.services.extend(self.slices.services_naming(name).cloned());
         }
+        let was_known = self.is_known(&name.namespace);
         self.pods.replace(name, pod);
+        if self.is_known(&name.namespace) != was_known {
+            dirty.namespaces.insert(name.namespace.to_string());
+        }
         dirty
     }
 
@@ -180,6 +189,19 @@ impl Cluster {
             dirty.services.extend(self.slices.services_at(addr).cloned());
         }
     }
+}
+
+/// What a namespace says of its pods. One that says nothing is as good as none.
+fn for_pods(namespace: Option<&Namespace>) -> impl PartialEq {
+    namespace.map_or_else(Default::default, |it| {
+        (
+            it.dataplane.value(),
+            it.ambient,
+            it.acceleration.value(),
+            it.fails_closed(),
+            it.allowed_sources.clone(),
+        )
+    })
 }
 
 /// What others see of a pod, besides whether it is ready.

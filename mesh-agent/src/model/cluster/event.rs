@@ -22,13 +22,23 @@ pub struct Dirty {
     pub services: BTreeSet<ObjectName>,
     /// Pods, those that are gone included.
     pub pods: BTreeSet<PodKey>,
+    /// Network policies, those that are gone included.
+    pub policies: BTreeSet<ObjectName>,
+    /// Namespaces as policies see them, those that are gone included.
+    pub namespaces: BTreeSet<String>,
 }
 
 impl Dirty {
     /// Whether there is nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.pods.is_empty()
+        let Self {
+            services,
+            pods,
+            policies,
+            namespaces,
+        } = self;
+        services.is_empty() && pods.is_empty() && policies.is_empty() && namespaces.is_empty()
     }
 
     /// Adds what another change left.
@@ -36,5 +46,7 @@ impl Dirty {
         // Not `append`, which builds the whole set anew for every single change.
         self.services.extend(other.services);
         self.pods.extend(other.pods);
+        self.policies.extend(other.policies);
+        self.namespaces.extend(other.namespaces);
     }
 }

@@ -33,6 +33,11 @@ impl Pods {
         self.by_namespace.get(namespace).filter_map(|name| self.get(name))
     }
 
+    /// The namespaces that have pods.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.by_namespace.keys().map(AsRef::as_ref)
+    }
+
     /// The pods a Service selects.
     pub(super) fn selected_by(&self, service: &Service) -> impl Iterator<Item = &Pod> {
         let pair = rarest(&service.name.namespace, &service.selector, &self.by_label);

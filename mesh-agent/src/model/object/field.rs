@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_common::addr::{Addr, Protocol};
+use mesh_common::policy::Transport;
 
 use super::invalid::{At, Fault, Misfit};
 use crate::model::desired::{Family, ObjectName};
 
 /// The namespace `kubectl` assumes.
 const DEFAULT_NAMESPACE: &str = "default";
+/// The protocols a port may have.
+const PROTOCOLS: &str = "TCP, UDP, SCTP";
 
 /// Namespace and name out of the metadata, unchecked: good enough to say whose field is wrong.
 pub(super) fn object_name(metadata: &ObjectMeta) -> ObjectName {
@@ -55,8 +58,17 @@ pub(super) fn protocol(name: Option<&str>) -> Result<Option<Protocol>, Fault> {
             ("UDP", Some(Protocol::Udp)),
             ("SCTP", None),
         ],
-        "TCP, UDP, SCTP",
+        PROTOCOLS,
     )
+}
+
+/// A protocol that policies can name, TCP where none is given.
+pub(super) fn transport(name: Option<&str>) -> Result<Transport, Fault> {
+    let known = Transport::ALL.map(|transport| (transport.name(), transport));
+    let name = name
+        .filter(|name| !name.is_empty())
+        .unwrap_or(Transport::Tcp.name());
+    one_of(name, &known, PROTOCOLS)
 }
 
 /// The meaning of an enumerated value.
@@ -116,6 +128,12 @@ mod tests {
         assert_eq!(protocol(Some("SCTP")), Ok(None));
         assert!(protocol(Some("tcp")).is_err());
         assert!(protocol(Some("QUIC")).is_err());
+        assert_eq!(
+            [None, Some("")].map(transport),
+            [Ok(Transport::Tcp), Ok(Transport::Tcp)]
+        );
+        assert_eq!(transport(Some("SCTP")), Ok(Transport::Sctp));
+        assert!(transport(Some("sctp")).is_err());
     }
 
     #[test]

@@ -92,6 +92,11 @@ pub enum Fault {
     /// A Service that no address was given to, outside a cluster that would do so.
     #[error("is not set, so nobody can dial this Service (only a cluster hands out addresses)")]
     NoClusterIp,
+    /// A pod's word against the mesh, in a namespace that fails closed.
+    #[error(
+        "does not count: the namespace fails closed, so only the namespace's own label takes pods out of the mesh"
+    )]
+    Overruled,
     /// Another pod claims the same address, and gets it.
     #[error("{address} belongs to pod {by} now")]
     AddressTaken {

@@ -5,9 +5,9 @@
 //! an unknown policy type isolates both ways. An API server takes no such object; a manifest's author is told.
 
 use k8s_openapi::api::networking::v1 as api;
-use mesh_common::policy::{Direction, Transport};
+use mesh_common::policy::Direction;
 
-use super::invalid::{At, Fault, Misfit};
+use super::invalid::{At, Misfit};
 use super::{Invalid, ObjectRef, field};
 use crate::model::desired::ObjectName;
 
@@ -129,13 +129,4 @@ fn rules(
 
 fn keep<T>(read: Result<T, Misfit>, faults: &mut Vec<Misfit>) -> Option<T> {
     read.map_err(|misfit| faults.push(misfit)).ok()
-}
-
-/// A protocol, TCP where none is given.
-fn transport(name: Option<&str>) -> Result<Transport, Fault> {
-    let known = Transport::ALL.map(|transport| (transport.name(), transport));
-    let name = name
-        .filter(|name| !name.is_empty())
-        .unwrap_or(Transport::Tcp.name());
-    field::one_of(name, &known, "TCP, UDP, SCTP")
 }

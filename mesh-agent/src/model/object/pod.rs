@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as api;
 use mesh_common::addr::{Addr, Protocol};
 use mesh_common::names::{CONFIG_HASH_ANNOTATION, NETNS_ANNOTATION};
+use mesh_common::policy::Transport;
 
 use super::invalid::{At, Misfit};
 use super::owner::WorkloadName;
@@ -42,7 +43,7 @@ pub struct Pod {
     pub ready: bool,
     /// Its addresses, first the primary one.
     pub addresses: Vec<Addr>,
-    /// The ports its containers name.
+    /// The ports its containers name; the first of a name and protocol counts.
     pub ports: Vec<NamedPort>,
     /// Path or name of its network namespace, from a manifest.
     pub netns: Option<String>,
@@ -65,13 +66,13 @@ pub enum Life {
     Ended,
 }
 
-/// A container port with a name.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A container's port with a name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct NamedPort {
     /// The name.
     pub name: String,
     /// The protocol.
-    pub protocol: Protocol,
+    pub transport: Transport,
     /// The number.
     pub port: u16,
 }
@@ -107,7 +108,7 @@ impl Pod {
         let found = self
             .ports
             .iter()
-            .find(|it| it.name == name && it.protocol == protocol)?;
+            .find(|it| it.name == name && it.transport as u8 == protocol as u8)?;
         Some(found.port)
     }
 
@@ -232,11 +233,11 @@ fn named_ports(spec: &api::PodSpec) -> Result<Vec<NamedPort>, Misfit> {
         for (index, port) in container.ports.iter().flatten().enumerate() {
             let path = |field| format!("spec.{list}[{at}].ports[{index}].{field}");
             let number = field::port(port.container_port).at(|| path("containerPort"))?;
-            let protocol = field::protocol(port.protocol.as_deref()).at(|| path("protocol"))?;
-            if let (Some(name), Some(protocol)) = (non_empty(port.name.as_deref()), protocol) {
+            let transport = field::transport(port.protocol.as_deref()).at(|| path("protocol"))?;
+            if let Some(name) = non_empty(port.name.as_deref()) {
                 ports.push(NamedPort {
                     name: name.to_owned(),
-                    protocol,
+                    transport,
                     port: number,
                 });
             }

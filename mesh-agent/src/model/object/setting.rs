@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_common::names::{acceleration, dataplane, fail_mode, istio, load_balancing};
+use mesh_common::names::{acceleration, dataplane, fail_mode, istio, load_balancing, policy_mode};
 use mesh_common::service::Algorithm;
 
 use super::{Fault, Invalid, ObjectRef};
@@ -86,6 +86,17 @@ pub(super) fn fails_closed(annotations: Option<&BTreeMap<String, String>>) -> Se
         None => Setting::Unset,
         Some(fail_mode::CLOSED) => Setting::Set(true),
         Some(fail_mode::OPEN) => Setting::Set(false),
+        Some(other) => Setting::Unknown(other.to_owned()),
+    }
+}
+
+/// Whether the annotations of a Namespace want what its policies refuse to be reported, and to pass.
+pub(super) fn audited(annotations: Option<&BTreeMap<String, String>>) -> Setting<bool> {
+    let value = annotations.and_then(|annotations| annotations.get(policy_mode::ANNOTATION));
+    match value.map(String::as_str) {
+        None => Setting::Unset,
+        Some(policy_mode::AUDIT) => Setting::Set(true),
+        Some(policy_mode::ENFORCE) => Setting::Set(false),
         Some(other) => Setting::Unknown(other.to_owned()),
     }
 }

@@ -8,6 +8,7 @@ use mesh_common::policy::Transport;
 
 use crate::model::desired::ObjectName;
 use crate::model::object::network_policy::Selector;
+pub use crate::model::object::pod::NamedPort;
 use crate::model::object::{Labels, NetworkPolicy};
 
 /// The objects that decide who may talk to whom.
@@ -32,17 +33,6 @@ pub struct Pod {
     pub addresses: Vec<Addr>,
     /// The ports its containers name; the first of a name and protocol counts.
     pub ports: Vec<NamedPort>,
-}
-
-/// A container's port with a name.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct NamedPort {
-    /// The name.
-    pub name: String,
-    /// The protocol.
-    pub transport: Transport,
-    /// The number.
-    pub port: u16,
 }
 
 /// Whose an address is.

@@ -81,7 +81,7 @@ impl Cidr {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+    pub(in crate::model::object) fn parse(text: &str) -> Result<Self, Fault> {
         let wrong = || Fault::NotACidr(text.to_owned());
         let (ip, length) = text.split_once('/').ok_or_else(wrong)?;
         let ip: IpAddr = plain(ip).parse().map_err(|_| wrong())?;

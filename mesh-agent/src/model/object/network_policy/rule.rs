@@ -6,7 +6,7 @@ use mesh_common::policy::Transport;
 
 use super::super::field;
 use super::super::invalid::{At, Fault, Misfit};
-use super::{Cidr, IpBlock, Selector, transport};
+use super::{Cidr, IpBlock, Selector};
 
 /// What passes: flows with one of the peers over one of the ports.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -117,7 +117,7 @@ fn ip_block(block: &api::IPBlock, path: &str) -> Result<IpBlock, Misfit> {
 }
 
 fn port_rule(port: &api::NetworkPolicyPort, path: impl Fn(&str) -> String) -> Result<PortRule, Misfit> {
-    let transport = transport(port.protocol.as_deref()).at(|| path("protocol"))?;
+    let transport = field::transport(port.protocol.as_deref()).at(|| path("protocol"))?;
     let no_end = |fault| match port.end_port {
         None => Ok(()),
         Some(_) => Err(Fault::OutOfPlace(fault)).at(|| path("endPort")),
