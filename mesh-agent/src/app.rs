@@ -3,6 +3,7 @@
 pub mod acceleration;
 pub mod admin;
 pub mod broker;
+mod capacity;
 pub mod claim;
 pub mod cleanup;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod names;
 mod note;
 mod notices;
 pub mod pin_lock;
+pub mod policies;
 pub mod programs;
 pub mod publish;
 pub mod readiness;

@@ -25,7 +25,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    model::{desired::ObjectName, ledger},
+    model::{desired::ObjectName, ledger, policy},
     source,
     telemetry::{flow::FlowRecord, task::Telemetry},
 };
@@ -337,7 +337,11 @@ fn left_out(engine: &Engine, query: &ServiceQuery) -> Vec<UnusedEndpoint> {
 
 fn compare(engine: &mut Engine) -> Result<Vec<Drift>, String> {
     let observed = engine.tables().observe().map_err(|error| error.to_string())?;
-    let drift = ledger::diff(&engine.ledger().expected(), &observed);
+    let mut drift = ledger::diff(&engine.ledger().expected(), &observed);
+    let observed = engine.tables().observe_policy();
+    let observed = observed.map_err(|error| error.to_string())?;
+    let expected = engine.policies().enforcement().expected();
+    drift.extend(policy::drift(&expected, &observed));
     Ok(drift
         .into_iter()
         .map(|drift| Drift {

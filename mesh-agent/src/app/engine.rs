@@ -11,15 +11,21 @@ use mesh_common::{
     addr::Addr,
     config::{Config, flag},
     pending::Levels,
+    policy::Direction,
 };
 
+use super::{capacity, policies::Policies};
 use crate::{
-    datapath::tables::{TableError, Tables},
+    datapath::{
+        loader::MapSizes,
+        tables::{TableError, Tables},
+    },
     model::{
         cluster::{Cluster, Dirty, Event},
         desired::PodKey,
-        ledger::{Capacity, Ledger, Plan},
+        ledger::{Ledger, Plan},
         op::{Op, Touched},
+        policy::Passage,
     },
     pods::{
         assign::{self, Assignment, Candidate},
@@ -34,6 +40,7 @@ use crate::{
 pub struct Engine {
     cluster: Cluster,
     ledger: Ledger,
+    policies: Policies,
     tables: Tables,
     writes: Writes,
     assignment: Assignment,
@@ -58,25 +65,27 @@ impl Engine {
     pub fn adopt(
         cluster: Cluster,
         tables: Tables,
-        capacity: Capacity,
+        sizes: &MapSizes,
         pending: Pending,
         netns_dir: &Path,
         host: Host,
     ) -> Result<Self, TableError> {
         let config = tables.config()?;
-        let ledger = if config.abi == 0 {
+        let capacity = capacity::of_ledger(sizes);
+        let (ledger, policies) = if config.abi == 0 {
             // Never written, read by nobody: every agent stamps the configuration before its first write.
-            Ledger::new(capacity)
+            (Ledger::new(capacity), Policies::new(sizes))
         } else {
-            Ledger::adopt(
-                &tables.observe()?,
-                capacity,
-                Duration::from_nanos(config.written_ns),
+            let written = Duration::from_nanos(config.written_ns);
+            (
+                Ledger::adopt(&tables.observe()?, capacity, written),
+                Policies::adopt(&tables.observe_policy()?, sizes),
             )
         };
         Ok(Self {
             cluster,
             ledger,
+            policies,
             tables,
             writes: Writes::default(),
             assignment: Assignment::default(),
@@ -167,6 +176,9 @@ impl Engine {
         if self.doubtful {
             return self.start_over();
         }
+        if self.policies.is_due(clock::monotonic()) && !self.enforce() {
+            return;
+        }
         let now = clock::monotonic();
         let services = self.ledger.refused_services(now).into_iter().collect();
         let pods = self.ledger.refused_workloads(now).into_iter().collect();
@@ -216,6 +228,21 @@ impl Engine {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Who may talk to whom, as this node enforces it.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// Whether a policy denies what an open connection does. A pod's peer at an address of the host may be a socket of the
+    /// host itself, which no policy denies; whether it is, only its packets tell.
+    #[must_use]
+    pub fn denies(&self, passage: &Passage) -> bool {
+        let asked_by_host =
+            passage.direction == Direction::Ingress && self.cluster.is_host_address(&passage.other);
+        !asked_by_host && self.policies.deny(passage)
     }
 
     /// Who has which id and slot.
@@ -366,17 +393,11 @@ impl Engine {
         if self.doubtful {
             return;
         }
-        for pod in &dirty.pods {
-            let now = clock::monotonic();
-            let mut workload = self.cluster.workload(pod);
-            if let Some(workload) = &mut workload {
-                workload.netns = self.assignment.cookies.get(pod).copied();
-                workload.cgroup = self.pending.cgroup(pod).map(|cgroup| cgroup.id);
-            }
-            let plan = self.ledger.plan_workload(pod, workload.as_ref(), now);
-            if !self.carry_out(&plan) {
-                return;
-            }
+        let plans: Vec<_> = dirty.pods.iter().map(|pod| self.plan_pod(pod)).collect();
+        self.policies.take_in(&self.cluster, dirty);
+        // What the rules of a pod are is known before its sockets are.
+        if !self.enforce() || !plans.iter().all(|plan| self.carry_out(plan)) {
+            return;
         }
         let now = clock::monotonic();
         for service in &dirty.services {
@@ -386,6 +407,50 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    fn plan_pod(&mut self, pod: &PodKey) -> Plan {
+        let mut workload = self.cluster.workload(pod);
+        if let Some(workload) = &mut workload {
+            workload.netns = self.assignment.cookies.get(pod).copied();
+            workload.cgroup = self.pending.cgroup(pod).map(|cgroup| cgroup.id);
+        }
+        let plan = self
+            .ledger
+            .plan_workload(pod, workload.as_ref(), clock::monotonic());
+        self.policies.set_pod(pod, &self.cluster, &self.ledger);
+        plan
+    }
+
+    /// Writes what the policies have become; returns whether all of it was written.
+    fn enforce(&mut self) -> bool {
+        let ops = self.policies.plan(clock::monotonic());
+        if ops.is_empty() {
+            return true;
+        }
+        let written = self.mark_written().and_then(|()| {
+            ops.iter().try_for_each(|op| {
+                self.writes.count(op.map(), 1);
+                self.tables.apply_policy(op)
+            })
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, "a table of policies can't be written; all tables will be read back");
+            self.doubtful = true;
+        }
+        !self.doubtful
+    }
+
+    /// Notes, before the first write ever, that the tables were written.
+    fn mark_written(&mut self) -> Result<(), TableError> {
+        let config = self.tables.config()?;
+        if config.abi == ABI_VERSION {
+            return Ok(());
+        }
+        self.tables.set_config(Config {
+            abi: ABI_VERSION,
+            ..config
+        })
     }
 
     /// Writes a plan; returns whether all of it was written. If not, nothing more is planned until the tables
@@ -428,9 +493,14 @@ impl Engine {
     /// After a write that failed half way: believes the tables and nothing else, and plans everything again.
     /// Where they can't be read or written either, the next try does.
     fn start_over(&mut self) {
-        match self.tables.observe() {
-            Ok(observed) => {
+        let observed = self
+            .tables
+            .observe()
+            .and_then(|observed| Ok((observed, self.tables.observe_policy()?)));
+        match observed {
+            Ok((observed, policies)) => {
                 self.ledger = Ledger::readopt(&observed, clock::monotonic(), &self.ledger);
+                self.policies.readopt(&policies);
                 self.doubtful = false;
             }
             Err(error) => return tracing::error!(%error, "the tables can't be read back"),
@@ -442,10 +512,13 @@ impl Engine {
     fn plan_all(&mut self) {
         let services = self.cluster.services().cloned().collect();
         let pods = self.cluster.pods().cloned().collect();
+        let policies = self.cluster.policies().cloned().collect();
+        let namespaces = self.cluster.namespaces().map(ToOwned::to_owned).collect();
         self.plan(&Dirty {
             services,
             pods,
-            ..Dirty::default()
+            policies,
+            namespaces,
         });
     }
 }

@@ -3,20 +3,18 @@
 
 use std::time::Duration;
 
-use mesh_common::abi::map;
+use mesh_common::decide::policy::Verdict;
 
+use super::capacity;
 use crate::{
     datapath::loader::MapSizes,
     model::{
         cluster::{Cluster, Dirty},
         desired::PodKey,
         ledger::Ledger,
-        policy::{Enforcement, Limits, Observed, Op},
+        policy::{Enforcement, Limits, Observed, Op, Passage},
     },
 };
-
-/// One namespace may fill this part of the table of rules.
-const SHARE_OF_A_NAMESPACE: u32 = 4;
 
 /// The policies of the cluster, as this node enforces them.
 pub struct Policies {
@@ -25,15 +23,24 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Goes on from what the tables hold; from nothing where they were never written.
+    /// For tables that were never written.
     #[must_use]
-    pub fn adopt(observed: Option<&Observed>, sizes: &MapSizes) -> Self {
-        let limits = limits(sizes);
-        let enforcement = match observed {
-            Some(observed) => Enforcement::adopt(observed, limits),
-            None => Enforcement::new(limits),
-        };
-        Self { enforcement, limits }
+    pub fn new(sizes: &MapSizes) -> Self {
+        let limits = capacity::of_policies(sizes);
+        Self {
+            enforcement: Enforcement::new(limits),
+            limits,
+        }
+    }
+
+    /// Goes on from what the tables hold.
+    #[must_use]
+    pub fn adopt(observed: &Observed, sizes: &MapSizes) -> Self {
+        let limits = capacity::of_policies(sizes);
+        Self {
+            enforcement: Enforcement::adopt(observed, limits),
+            limits,
+        }
     }
 
     /// Starts over from what the tables hold, after a write that failed.
@@ -44,7 +51,8 @@ impl Policies {
     /// Takes in what changed. Pods come with [`Self::set_pod`].
     pub fn take_in(&mut self, cluster: &Cluster, dirty: &Dirty) {
         for name in &dirty.namespaces {
-            self.enforcement.set_namespace(name, cluster.namespace_facts(name));
+            self.enforcement
+                .set_namespace(name, cluster.namespace_facts(name));
         }
         for name in &dirty.policies {
             self.enforcement.set_policy(name, cluster.policy(name));
@@ -70,21 +78,25 @@ impl Policies {
         self.enforcement.next_due().is_some_and(|due| due <= now)
     }
 
+    /// Whether what an open connection does is denied, and not only reported.
+    #[must_use]
+    pub fn deny(&self, passage: &Passage) -> bool {
+        let Passage {
+            pod,
+            direction,
+            ref other,
+            protocol,
+            port,
+        } = *passage;
+        let verdict = self
+            .enforcement
+            .verdict(pod, direction, other, protocol as u8, port.get());
+        verdict == Some(Verdict::Denied) && !self.enforcement.is_audited(pod)
+    }
+
     /// What the kernel enforces.
     #[must_use]
     pub const fn enforcement(&self) -> &Enforcement {
         &self.enforcement
-    }
-}
-
-fn limits(sizes: &MapSizes) -> Limits {
-    let of = |name| crate::datapath::loader::size_of(name, sizes);
-    let rules = of(map::POLICY);
-    Limits {
-        rules,
-        classes: of(map::CLASSES),
-        cidrs: of(map::CIDRS),
-        pods: of(map::POD_RULES),
-        rules_per_namespace: rules / SHARE_OF_A_NAMESPACE,
     }
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use mesh_common::abi::map;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
@@ -26,13 +25,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    datapath::{
-        Ebpf,
-        loader::{self, MapSizes},
-        pins::Pins,
-        tables::Tables,
-    },
-    model::ledger::Capacity,
+    datapath::{Ebpf, pins::Pins, tables::Tables},
     pods::{host::HostAddresses, look::Look, pending::Pending, watch::DirWatch},
     sys::{privilege, wait::every},
     telemetry::{events::Events, task::Telemetry},
@@ -93,10 +86,9 @@ async fn work(
         mut following,
         cluster,
     } = standby;
-    let (tables, capacity) = (Tables::open(pins)?, capacity(&sizes));
+    let tables = Tables::open(pins)?;
     let pending = Pending::below(cgroup.path());
-    let policies = Policies::adopt(written(&tables)?.as_ref(), &sizes);
-    let mut engine = Engine::adopt(cluster, tables, capacity, policies, pending, &args.netns_dir, host.clone())?;
+    let mut engine = Engine::adopt(cluster, tables, &sizes, pending, &args.netns_dir, host.clone())?;
     let metrics = sockets::Metrics::default();
     let telemetry = tell(&exposition, &engine, &metrics, pins)?;
     let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
@@ -213,19 +205,5 @@ pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn capacity(sizes: &MapSizes) -> Capacity {
-    let of = |name| loader::size_of(name, sizes);
-    Capacity {
-        services: of(map::SERVICES),
-        service_info: of(map::SERVICE_INFO),
-        lb_table: of(map::LB_TABLE),
-        backends: of(map::BACKENDS),
-        members: of(map::MEMBERS),
-        workloads: of(map::WORKLOADS),
-        pods: of(map::PODS),
-        pending_pods: of(map::PENDING_PODS),
     }
 }

@@ -16,7 +16,7 @@ mod buddy;
 mod capacity;
 mod claims;
 mod draft;
-mod drift;
+pub(in crate::model) mod drift;
 mod endpoints;
 mod expected;
 mod found;

@@ -9,6 +9,7 @@
 
 mod class;
 mod cluster;
+mod drift;
 mod facts;
 mod index;
 mod op;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use class::Classes;
 pub use cluster::{Cluster, NamedPort, Owner, Pod};
+pub use drift::drift;
 pub use facts::{NamespaceFacts, PodFacts};
 pub use op::{Observed, Op};
 pub use passage::Passage;

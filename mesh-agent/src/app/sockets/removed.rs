@@ -231,7 +231,11 @@ fn doomed(records: Records, engine: &Engine) -> Vec<(Connection, Why)> {
     });
     let denied = records.passages.into_iter().filter_map(|(passage, connections)| {
         let connections = engine.denies(&passage).then_some(connections)?;
-        Some(connections.into_iter().map(|connection| (connection, Why::Denied)))
+        Some(
+            connections
+                .into_iter()
+                .map(|connection| (connection, Why::Denied)),
+        )
     });
     let mut doomed: Vec<_> = removed.flatten().collect();
     doomed.extend(denied.flatten());

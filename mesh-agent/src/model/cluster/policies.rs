@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use mesh_common::names::NAMESPACE_NAME_LABEL;
 
+use mesh_common::addr::Addr;
+
 use super::Cluster;
 use crate::model::desired::{ObjectName, PodKey};
 use crate::model::object::network_policy::Cidr;
@@ -66,6 +68,12 @@ impl Cluster {
         self.namespaces
             .get(namespace)
             .map_or(&[], |namespace| &namespace.allowed_sources)
+    }
+
+    /// Whether an address is one of the host's network namespace.
+    #[must_use]
+    pub fn is_host_address(&self, addr: &Addr) -> bool {
+        self.host_addresses.contains(addr)
     }
 
     /// Whether there is anything in a namespace that policies look at, or the namespace itself.

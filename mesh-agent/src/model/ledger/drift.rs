@@ -95,7 +95,7 @@ pub fn diff(expected: &Observed, observed: &Observed) -> Vec<Drift> {
 }
 
 /// Walks both sides in the order of their keys.
-fn compare<K: Copy + Ord, V: Copy + PartialEq>(
+pub(in crate::model) fn compare<K: Copy + Ord, V: Copy + PartialEq>(
     table: &'static str,
     sides: [Vec<(K, V)>; 2],
     key_text: impl Fn(&K) -> String,
@@ -136,7 +136,7 @@ fn slots(side: &Observed) -> Vec<(u32, Slot)> {
     slots.collect()
 }
 
-fn tagged_text(value: Tagged) -> String {
+pub(in crate::model) fn tagged_text(value: Tagged) -> String {
     let (id, flags, check) = (value.id(), value.flags(), value.0 >> 40);
     format!("id {id}, flags {flags:#x}, check {check:06x}")
 }

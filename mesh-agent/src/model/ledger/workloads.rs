@@ -74,7 +74,11 @@ impl Wanted {
     /// The entry of its network namespace, which was made then.
     pub(super) fn netns_entry(&self, cookie: u64, id: u32, entered_ms: u32) -> PodRef {
         PodRef {
-            workload: Tagged::new(id, self.flags & flag::ACCELERATED, hash_cookie(cookie)),
+            workload: Tagged::new(
+                id,
+                self.flags & (flag::ACCELERATED | flag::CLOSED),
+                hash_cookie(cookie),
+            ),
             seed: self.seed.unwrap_or_default(),
             entered_ms,
         }

@@ -23,13 +23,12 @@ impl Passage {
     /// From a socket's record; `None` where it is not connected, or where policies don't matter.
     #[must_use]
     pub fn of(sock: &SockState) -> Option<Self> {
-        let (direction, protocol, port) =
-            match sock.flags & (flag::ACTIVE | flag::PASSIVE | flag::DATAGRAM) {
-                flag::ACTIVE => (Direction::Egress, Protocol::Tcp, sock.remote_port),
-                flag::PASSIVE => (Direction::Ingress, Protocol::Tcp, sock.local_port),
-                flag::DATAGRAM => (Direction::Egress, Protocol::Udp, sock.remote_port),
-                _ => return None,
-            };
+        let (direction, protocol, port) = match sock.flags & (flag::ACTIVE | flag::PASSIVE | flag::DATAGRAM) {
+            flag::ACTIVE => (Direction::Egress, Protocol::Tcp, sock.remote_port),
+            flag::PASSIVE => (Direction::Ingress, Protocol::Tcp, sock.local_port),
+            flag::DATAGRAM => (Direction::Egress, Protocol::Udp, sock.remote_port),
+            _ => return None,
+        };
         let other = sock.remote_addr;
         (!other.is_loopback() && other != sock.local_addr).then_some(Self {
             pod: sock.pod,

@@ -16,6 +16,7 @@ mod dnat;
 mod http;
 mod options;
 mod order;
+mod policy;
 mod processor;
 mod report;
 mod rounds;
@@ -94,6 +95,10 @@ fn measure(options: &Options) -> Result<Report> {
     let mut workloads: Vec<_> = basic.map(|workload| (workload, Way::of(workload))).collect();
     if wanted(Part::Accel) {
         workloads.extend(Workload::ALL.map(|workload| (workload, &Way::ACCELERATION[..])));
+    }
+    if wanted(Part::Policy) {
+        let policed = [Workload::Requests, Workload::Connects, Workload::Streams];
+        workloads.extend(policed.map(|workload| (workload, &Way::POLICIES[..])));
     }
     let cpus = processor::available()?;
     let mut places = vec![[cpus[0], cpus[0]]];

@@ -31,6 +31,8 @@ pub enum Part {
     Streams,
     /// What acceleration is worth
     Accel,
+    /// What network policies cost
+    Policy,
     /// Ten thousand Services
     Scale,
 }

@@ -26,6 +26,8 @@ pub struct Town {
     no_reads: Option<Side>,
     /// Where the kernel can and it is asked for.
     accelerated: Option<Side>,
+    /// Where it is wanted.
+    policed: Option<Side>,
 }
 
 /// All that was measured of one workload on some processors.
@@ -51,6 +53,7 @@ impl Town {
             mesh: Side::mesh(Mesh::Whole)?,
             no_reads: node(Way::MeshNoReads, || Side::mesh(Mesh::NoReads))?,
             accelerated: node(Way::Accelerated, Side::accelerated)?,
+            policed: node(Way::Policed, Side::policed)?,
         })
     }
 
@@ -82,6 +85,7 @@ impl Town {
             Some(&self.mesh),
             self.no_reads.as_ref(),
             self.accelerated.as_ref(),
+            self.policed.as_ref(),
         ];
         for side in sides.into_iter().flatten() {
             side.crew.pin(first, second)?;
@@ -136,9 +140,12 @@ impl Town {
     fn work(&mut self, way: Way, workload: Workload) -> Result<Sample> {
         let first = match way {
             Way::Plain | Way::PlainAgain | Way::MeshPod | Way::Accelerated => SERVER,
-            Way::Dnat | Way::MeshNoPackets | Way::Mesh | Way::MeshNoReads | Way::AcceleratedService => {
-                SERVICE
-            }
+            Way::Dnat
+            | Way::MeshNoPackets
+            | Way::Mesh
+            | Way::MeshNoReads
+            | Way::Policed
+            | Way::AcceleratedService => SERVICE,
         };
         let order = Order {
             workload,
@@ -160,6 +167,7 @@ impl Town {
             Way::Mesh | Way::MeshPod => Some(&mut self.mesh),
             Way::MeshNoReads => self.no_reads.as_mut(),
             Way::Accelerated | Way::AcceleratedService => self.accelerated.as_mut(),
+            Way::Policed => self.policed.as_mut(),
         }
     }
 

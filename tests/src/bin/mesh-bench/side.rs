@@ -1,11 +1,13 @@
 //! A node for each way to be measured: a client's pod and a server's, on a bridge, alike but for what is compared.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::manifest::{self, Port};
+use harness::metrics;
 use harness::twins::wait_probed;
 use harness::{Agent, Pod, Sandbox, until};
 use mesh_common::names::acceleration;
@@ -13,7 +15,7 @@ use serde_json::Value;
 
 use crate::crew::Crew;
 use crate::workload::Workload;
-use crate::{client, dnat, processor};
+use crate::{client, dnat, policy, processor};
 
 /// Address of the node on the bridge.
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -89,6 +91,31 @@ impl Side {
             side.ensure_redirects(address)?;
         }
         Ok(side)
+    }
+
+    /// The mesh, and policies that isolate both pods both ways and let pass what is measured. Fifty more are of no
+    /// concern to it, and select both pods as well.
+    pub fn policed() -> Result<Self> {
+        let mut side = Self::build("policed")?;
+        side.describe_pods()?;
+        for policy in policy::all() {
+            side.sandbox.manifests().apply(&policy)?;
+        }
+        side.start_agent(Mesh::Whole)?;
+        let allowed = side
+            .client
+            .run(|| TcpStream::connect((SERVICE, Workload::Requests.port())));
+        allowed.context("the policies let nothing pass")?;
+        let denied = side.client.run(|| TcpStream::connect((NODE, policy::FORBIDDEN)));
+        let denied = denied.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        ensure!(denied && side.denials()? > 0, "the policies are not in force");
+        Ok(side)
+    }
+
+    /// What was denied so far.
+    fn denials(&self) -> Result<u64> {
+        let text = self.agent.as_ref().context("no agent")?.metrics()?;
+        Ok(metrics::sum(&text, "mesh_verdicts_total", &[("verdict", "denied")]))
     }
 
     /// With the service.

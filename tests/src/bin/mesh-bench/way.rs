@@ -22,6 +22,8 @@ pub enum Way {
     MeshNoReads,
     /// To the pod's address, both pods in the mesh.
     MeshPod,
+    /// To a service's address through the mesh, where policies isolate both pods both ways and let just this pass.
+    Policed,
     /// To the pod's address, both pods accelerated.
     Accelerated,
     /// To a service's address through the mesh, both pods accelerated.
@@ -54,6 +56,9 @@ impl Way {
         Self::PlainAgain,
         Self::AcceleratedService,
     ];
+
+    /// Those that tell what policies cost.
+    pub const POLICIES: [Self; 4] = [Self::Plain, Self::Mesh, Self::PlainAgain, Self::Policed];
 }
 
 impl fmt::Display for Way {
@@ -66,6 +71,7 @@ impl fmt::Display for Way {
             Self::Mesh => "mesh",
             Self::MeshNoReads => "mesh, no kernel reads",
             Self::MeshPod => "mesh, pod address",
+            Self::Policed => "mesh, policies",
             Self::Accelerated => "accelerated",
             Self::AcceleratedService => "accelerated service",
         })
@@ -129,7 +135,7 @@ const fn on(processors: usize, demand: Demand) -> Demand {
 }
 
 /// All of it, on one processor and on two.
-pub const DEMANDS: [Demand; 20] = [
+pub const DEMANDS: [Demand; 22] = [
     demand(Workload::Requests, Way::MeshNoPackets, Way::Plain, 0.98),
     demand(Workload::Requests, Way::Mesh, Way::Plain, 0.93),
     demand(Workload::Requests, Way::Mesh, Way::Dnat, 1.12),
@@ -138,6 +144,8 @@ pub const DEMANDS: [Demand; 20] = [
     demand(Workload::Streams, Way::Mesh, Way::Plain, 0.97),
     demand(Workload::Requests, Way::Mesh, Way::MeshNoReads, 0.99),
     demand(Workload::Connects, Way::Mesh, Way::MeshNoReads, 0.99),
+    demand(Workload::Requests, Way::Policed, Way::Mesh, 0.92),
+    demand(Workload::Connects, Way::Policed, Way::Mesh, 0.85),
     accelerated(Workload::Requests, 1.55),
     cpu(Workload::Requests, 0.65),
     accelerated(Workload::MediumRequests, 1.55),
@@ -159,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_asked_is_measured() {
         for demand in &DEMANDS {
-            let cells = [Way::of(demand.workload), &Way::ACCELERATION];
+            let cells = [Way::of(demand.workload), &Way::ACCELERATION, &Way::POLICIES];
             let measured = |ways: &&[Way]| ways.contains(&demand.of) && ways.contains(&demand.to);
             assert!(cells.iter().any(measured));
         }
