@@ -242,7 +242,11 @@ impl Engine {
     pub fn denies(&self, passage: &Passage) -> bool {
         let asked_by_host =
             passage.direction == Direction::Ingress && self.cluster.is_host_address(&passage.other);
-        !asked_by_host && self.policies.deny(passage)
+        let audited = || {
+            let pod = self.ledger.workload(passage.pod);
+            pod.is_some_and(|pod| self.cluster.is_audited(&pod.object.namespace))
+        };
+        !asked_by_host && self.policies.deny(passage) && !audited()
     }
 
     /// Who has which id and slot.

@@ -63,7 +63,7 @@ impl Policies {
     pub fn set_pod(&mut self, pod: &PodKey, cluster: &Cluster, ledger: &Ledger) {
         self.enforcement.set_pod(pod, cluster.policy_pod(pod));
         let local = cluster.local_enrolled_pod(pod).is_some();
-        let workload = ledger.workload_id(pod).filter(|_| local);
+        let workload = ledger.id_of(pod).filter(|_| local);
         self.enforcement.set_local(pod, workload);
     }
 
@@ -78,7 +78,7 @@ impl Policies {
         self.enforcement.next_due().is_some_and(|due| due <= now)
     }
 
-    /// Whether what an open connection does is denied, and not only reported.
+    /// Whether no rule lets pass what an open connection does.
     #[must_use]
     pub fn deny(&self, passage: &Passage) -> bool {
         let Passage {
@@ -91,7 +91,7 @@ impl Policies {
         let verdict = self
             .enforcement
             .verdict(pod, direction, other, protocol as u8, port.get());
-        verdict == Some(Verdict::Denied) && !self.enforcement.is_audited(pod)
+        verdict == Some(Verdict::Denied)
     }
 
     /// What the kernel enforces.

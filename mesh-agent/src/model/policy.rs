@@ -10,6 +10,7 @@
 mod class;
 mod cluster;
 mod drift;
+pub mod enforcement;
 mod facts;
 mod index;
 mod op;
@@ -25,6 +26,7 @@ mod tests;
 pub use class::Classes;
 pub use cluster::{Cluster, NamedPort, Owner, Pod};
 pub use drift::drift;
+pub use enforcement::{Enforcement, Limits, Problem, SetInfo};
 pub use facts::{NamespaceFacts, PodFacts};
 pub use op::{Observed, Op};
 pub use passage::Passage;

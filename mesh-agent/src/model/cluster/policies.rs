@@ -70,6 +70,14 @@ impl Cluster {
             .map_or(&[], |namespace| &namespace.allowed_sources)
     }
 
+    /// Whether what the policies of a namespace's pods refuse passes, and is reported.
+    #[must_use]
+    pub fn is_audited(&self, namespace: &str) -> bool {
+        self.namespaces
+            .get(namespace)
+            .is_some_and(|namespace| namespace.is_audited())
+    }
+
     /// Whether an address is one of the host's network namespace.
     #[must_use]
     pub fn is_host_address(&self, addr: &Addr) -> bool {

@@ -26,7 +26,7 @@ impl Ledger {
 
     /// The workload id of a pod that has one.
     #[must_use]
-    pub fn workload_id(&self, pod: &PodKey) -> Option<u32> {
+    pub fn id_of(&self, pod: &PodKey) -> Option<u32> {
         let held = self.workloads.pods.get(pod)?;
         (held.id != 0).then_some(held.id)
     }

@@ -6,7 +6,7 @@ use super::NamedPort;
 use crate::model::object::Labels;
 
 /// A namespace as policies see it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NamespaceFacts {
     /// Its labels, `kubernetes.io/metadata.name` among them.
     pub labels: Labels,
@@ -15,7 +15,7 @@ pub struct NamespaceFacts {
 }
 
 /// A pod that has a network of its own, as policies see it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PodFacts {
     /// Its labels.
     pub labels: Labels,

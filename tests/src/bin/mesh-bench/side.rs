@@ -115,7 +115,11 @@ impl Side {
     /// What was denied so far.
     fn denials(&self) -> Result<u64> {
         let text = self.agent.as_ref().context("no agent")?.metrics()?;
-        Ok(metrics::sum(&text, "mesh_verdicts_total", &[("verdict", "denied")]))
+        Ok(metrics::sum(
+            &text,
+            "mesh_verdicts_total",
+            &[("verdict", "denied")],
+        ))
     }
 
     /// With the service.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use mesh_common::addr::Addr;
+use mesh_common::rules::CidrKey;
 
 use super::super::invalid::Fault;
 
@@ -41,6 +42,14 @@ impl Cidr {
             bits: ip.to_bits(),
             length: 128,
         }
+    }
+
+    /// From a key of the kernel's table; `None` if that is none.
+    #[must_use]
+    pub fn of_key(key: &CidrKey) -> Option<Self> {
+        let length = u8::try_from(key.length).ok().filter(|&length| length <= 128)?;
+        let prefix = Self::new(Self::host(&key.addr).bits, length);
+        (prefix.addr() == key.addr).then_some(prefix)
     }
 
     /// The first of its addresses.
