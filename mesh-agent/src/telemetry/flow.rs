@@ -292,6 +292,7 @@ mod tests {
                 ..TcpFigures::default()
             },
             received: mesh_common::accel::Moved::default(),
+            denial: mesh_common::policy::Denial::default(),
         }
     }
 
