@@ -16,6 +16,9 @@ fn role(verb: &str, name: &str) -> &'static str {
     }
 }
 
+/// What is asked of a collection, which is there however few objects it has.
+const FOLLOWING: [&str; 2] = ["list", "watch"];
+
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
@@ -126,6 +129,11 @@ impl Failure {
                 role(verb, name),
                 status.message
             ),
+            Self::Refused(status) if status.code == 404 && FOLLOWING.contains(&verb) => format!(
+                "404 Not Found: the server does not serve {name} in version v1; is it an API server of Kubernetes, \
+                 and not too old? ({})",
+                status.message
+            ),
             Self::Refused(status) => {
                 format!(
                     "{verb} {name}: {} {}: {}",
@@ -191,6 +199,26 @@ mod tests {
             ),
             "403 Forbidden: may not watch endpointslices.discovery.k8s.io in all namespaces; apply the ClusterRole \
              mesh-agent (manifests/base/rbac.yaml) and bind it to the agent (no)"
+        );
+        assert_eq!(
+            explain(
+                refused(json!({ "code": 403, "message": "no" })),
+                Resource::NetworkPolicies
+            ),
+            "403 Forbidden: may not watch networkpolicies.networking.k8s.io in all namespaces; apply the ClusterRole \
+             mesh-agent (manifests/base/rbac.yaml) and bind it to the agent (no)"
+        );
+        let absent =
+            || refused(json!({ "code": 404, "reason": "Not Found", "message": "404 page not found" }));
+        assert_eq!(
+            explain(absent(), Resource::NetworkPolicies),
+            "404 Not Found: the server does not serve networkpolicies.networking.k8s.io in version v1; is it an API \
+             server of Kubernetes, and not too old? (404 page not found)"
+        );
+        assert_eq!(
+            absent().explain("create and patch", "events.events.k8s.io", ""),
+            "create and patch events.events.k8s.io: 404 Not Found: 404 page not found",
+            "that is about one object, or its namespace"
         );
         assert_eq!(
             explain(refused(json!({ "code": 401 })), Resource::Pods),

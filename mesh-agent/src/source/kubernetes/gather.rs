@@ -134,7 +134,7 @@ mod tests {
         }
         let batch = gathered.batch().unwrap();
         // Of an object that changed meanwhile only the last state counts.
-        assert_eq!((batch.events.len(), batch.problems.len()), (6, 5));
+        assert_eq!((batch.events.len(), batch.problems.len()), (7, 6));
         let gone = Event::Delete(ObjectRef::Node("n".into()));
         gathered.add(News {
             resource: Resource::Pods,
@@ -143,7 +143,7 @@ mod tests {
             listed: false,
         });
         let batch = gathered.batch().unwrap();
-        assert_eq!((batch.events, batch.problems.len()), (vec![gone], 4));
+        assert_eq!((batch.events, batch.problems.len()), (vec![gone], 5));
     }
 
     #[test]

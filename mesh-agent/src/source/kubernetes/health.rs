@@ -168,7 +168,8 @@ mod tests {
         let reports = Reports::new("https://s".into(), SourceMetrics::default());
         assert_eq!(
             trouble(&reports).unwrap(),
-            "waiting for the API server's list of namespaces, nodes, pods, services, endpointslices"
+            "waiting for the API server's list of namespaces, nodes, pods, services, endpointslices, \
+             networkpolicies"
         );
         reports.fails(Resource::Pods, "connection refused");
         let said = trouble(&reports).unwrap();

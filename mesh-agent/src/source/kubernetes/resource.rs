@@ -1,11 +1,11 @@
 //! The resources of the API that the mesh follows.
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde_json::value::RawValue;
 
 use super::item::{Identity, Item, item};
 use crate::model::desired::ObjectName;
-use crate::model::object::{EndpointSlice, Namespace, Node, ObjectRef, Pod, Service};
+use crate::model::object::{EndpointSlice, Namespace, NetworkPolicy, Node, ObjectRef, Pod, Service};
 
 /// A resource.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -20,16 +20,19 @@ pub enum Resource {
     Services,
     /// Endpoint slices.
     EndpointSlices,
+    /// Network policies.
+    NetworkPolicies,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Namespaces,
         Self::Nodes,
         Self::Pods,
         Self::Services,
         Self::EndpointSlices,
+        Self::NetworkPolicies,
     ];
 
     /// The name, as in rules of roles.
@@ -41,6 +44,7 @@ impl Resource {
             Self::Pods => "pods",
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",
+            Self::NetworkPolicies => "networkpolicies",
         }
     }
 
@@ -49,6 +53,7 @@ impl Resource {
     pub const fn full_name(self) -> &'static str {
         match self {
             Self::EndpointSlices => "endpointslices.discovery.k8s.io",
+            Self::NetworkPolicies => "networkpolicies.networking.k8s.io",
             _ => self.name(),
         }
     }
@@ -58,6 +63,7 @@ impl Resource {
     pub const fn group(self) -> &'static str {
         match self {
             Self::EndpointSlices => "discovery.k8s.io",
+            Self::NetworkPolicies => "networking.k8s.io",
             _ => "",
         }
     }
@@ -87,6 +93,7 @@ impl Resource {
             Self::Pods => item::<core::Pod, Pod>(self, document),
             Self::Services => item::<core::Service, Service>(self, document),
             Self::EndpointSlices => item::<discovery::EndpointSlice, EndpointSlice>(self, document),
+            Self::NetworkPolicies => item::<networking::NetworkPolicy, NetworkPolicy>(self, document),
         }
     }
 
@@ -100,6 +107,7 @@ impl Resource {
             Self::Pods => ObjectRef::Pod(namespaced()),
             Self::Services => ObjectRef::Service(namespaced()),
             Self::EndpointSlices => ObjectRef::EndpointSlice(namespaced()),
+            Self::NetworkPolicies => ObjectRef::NetworkPolicy(namespaced()),
         }
     }
 }
@@ -114,6 +122,10 @@ mod tests {
         assert_eq!(
             Resource::EndpointSlices.path("n"),
             "/apis/discovery.k8s.io/v1/endpointslices?"
+        );
+        assert_eq!(
+            Resource::NetworkPolicies.path("n"),
+            "/apis/networking.k8s.io/v1/networkpolicies?"
         );
         assert_eq!(
             Resource::Nodes.path("a&b"),

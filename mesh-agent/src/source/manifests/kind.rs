@@ -1,15 +1,15 @@
 //! Turns the tree of a document into the objects it holds.
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::Fault;
-use crate::model::object::{EndpointSlice, Invalid, Namespace, Node, Object, Pod, Service};
+use crate::model::object::{EndpointSlice, Invalid, Namespace, NetworkPolicy, Node, Object, Pod, Service};
 use crate::source::read;
 
 /// The kinds that are read and the version each is read in.
-const KINDS: [(&str, &str, Reader); 5] = [
+const KINDS: [(&str, &str, Reader); 6] = [
     ("Namespace", "v1", read::<core::Namespace, Namespace>),
     ("Node", "v1", read::<core::Node, Node>),
     ("Pod", "v1", read::<core::Pod, Pod>),
@@ -18,6 +18,11 @@ const KINDS: [(&str, &str, Reader); 5] = [
         "EndpointSlice",
         "discovery.k8s.io/v1",
         read::<discovery::EndpointSlice, EndpointSlice>,
+    ),
+    (
+        "NetworkPolicy",
+        "networking.k8s.io/v1",
+        read::<networking::NetworkPolicy, NetworkPolicy>,
     ),
 ];
 

@@ -242,3 +242,45 @@ fn an_object_that_never_was_right_is_named_until_it_goes() {
     let (known, events) = relisted(known, &[]);
     assert_eq!((events.len(), known.problems().count()), (0, 0));
 }
+
+/// What a policy is told by: its spec. Who wrote it last, and with which annotation, is nobody's business.
+#[test]
+fn a_policy_is_told_when_its_rules_change() {
+    let policy = |version: u64, generation: u64, annotation: &str, spec: &Value| {
+        let object = json!({
+            "metadata": {
+                "namespace": "shop", "name": "p", "uid": "u1", "resourceVersion": version.to_string(),
+                "generation": generation, "annotations": { "note": annotation },
+                "managedFields": [{ "manager": annotation }],
+            },
+            "spec": spec,
+        });
+        Resource::NetworkPolicies.item(&to_raw_value(&object).unwrap())
+    };
+    let closed = json!({ "podSelector": {}, "policyTypes": ["Ingress"] });
+    let same = json!({ "podSelector": { "matchLabels": {} }, "ingress": [] });
+    let open = json!({ "podSelector": {}, "ingress": [{}] });
+    let mut known = Known::default();
+    for (item, told) in [
+        (policy(1, 1, "a", &closed), true),
+        (policy(2, 1, "b", &closed), false),
+        (policy(3, 1, "b", &same), false),
+        (policy(4, 2, "b", &open), true),
+        // Another generation of the same rules: somebody waits for just this one.
+        (policy(5, 3, "b", &open), true),
+        (policy(4, 2, "b", &closed), false),
+    ] {
+        let version = item.version.clone();
+        let expected = if told {
+            vec!["+NetworkPolicy shop/p"]
+        } else {
+            vec![]
+        };
+        assert_eq!(words(known.upsert(item)), expected, "{version:?}");
+    }
+    let mut relist = known.relist();
+    relist.take(policy(9, 3, "c", &open));
+    let (known, events) = relist.finish();
+    assert_eq!((words(events), known.len()), (vec![], 1));
+    assert_eq!(words(known.relist().finish().1), ["-NetworkPolicy shop/p"]);
+}

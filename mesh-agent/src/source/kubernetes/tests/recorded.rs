@@ -1,10 +1,10 @@
 //! What a real API server sent, read as it comes in, is what the types of the API make of it.
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::model::object::{EndpointSlice, Invalid, Namespace, Node, Object, Pod, Service};
+use crate::model::object::{EndpointSlice, Invalid, Namespace, NetworkPolicy, Node, Object, Pod, Service};
 use crate::source::kubernetes::line::Line;
 use crate::source::kubernetes::{Resource, list};
 
@@ -18,6 +18,7 @@ macro_rules! recorded {
     };
 }
 
+/// There were no policies when this was recorded.
 const LISTS: [(Resource, &str); 5] = [
     (Resource::Namespaces, recorded!("list-namespaces.json")),
     (Resource::Nodes, recorded!("list-nodes.json")),
@@ -44,6 +45,7 @@ fn expected(resource: Resource, object: &Value) -> Object {
         Resource::Pods => of::<core::Pod, Pod>(object),
         Resource::Services => of::<core::Service, Service>(object),
         Resource::EndpointSlices => of::<discovery::EndpointSlice, EndpointSlice>(object),
+        Resource::NetworkPolicies => of::<networking::NetworkPolicy, NetworkPolicy>(object),
     }
 }
 

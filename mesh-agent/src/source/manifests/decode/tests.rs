@@ -200,6 +200,16 @@ fn mistakes_are_named_with_file_line_document_and_field() {
              \"discovery.k8s.io/v1beta1\" is not supported, \"discovery.k8s.io/v1\" is",
         ),
         (
+            "kind: NetworkPolicy\napiVersion: extensions/v1beta1\nmetadata: {name: web}\n",
+            "x.yaml:2: document 1: NetworkPolicy web: apiVersion: \
+             \"extensions/v1beta1\" is not supported, \"networking.k8s.io/v1\" is",
+        ),
+        (
+            "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: web}\nspec:\n  ingress:\n  - from: 5\n",
+            "x.yaml:6: document 1: NetworkPolicy web: spec.ingress[0].from: \
+             invalid type: integer `5`, expected a sequence",
+        ),
+        (
             "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Node, metadata: {name: n}}\n- apiVersion: v1\n  kind: Node\n  metadata:\n    name: a/b\n",
             "x.yaml:8: document 1: Node a/b: metadata.name: \"a/b\" is not a name",
         ),
@@ -226,11 +236,32 @@ fn other_kinds_are_notes() {
         ("Service", "serving.knative.dev/v1"),
         ("ServiceList", "serving.knative.dev/v1"),
         ("Endpoints", "v1"),
+        ("NetworkPolicy", "crd.projectcalico.org/v1"),
+        ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),
     ] {
         let contents = decoded("x.yaml", &format!("kind: {kind}\napiVersion: {version}\n"));
         let notes: Vec<_> = contents.notes.iter().map(ToString::to_string).collect();
         let expected = format!("x.yaml:1: document 1: {version} {kind} is not for the mesh");
         assert_eq!((notes, problems(&contents)), (vec![expected], vec![]));
+    }
+}
+
+#[test]
+fn policies_are_read_alone_and_in_lists() {
+    let spec = "spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}";
+    let alone =
+        format!("kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {{name: a}}\n{spec}\n");
+    let list = format!(
+        "kind: NetworkPolicyList\napiVersion: networking.k8s.io/v1\nitems:\n- metadata: {{name: a}}\n  {spec}\n"
+    );
+    for text in [alone, list] {
+        let contents = decoded("x.yaml", &text);
+        assert_eq!(problems(&contents), [""; 0], "{text}");
+        assert_eq!(names(&contents), ["NetworkPolicy default/a"], "{text}");
+        let Object::NetworkPolicy(policy) = &contents.objects[0].0 else {
+            panic!("{contents:?}")
+        };
+        assert_eq!(policy.ingress.as_ref().map(Vec::len), Some(1), "{text}");
     }
 }
 
