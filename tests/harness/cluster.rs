@@ -14,7 +14,14 @@ use crate::traffic::TcpServer;
 use crate::{Agent, AgentBuilder, Pod, Sandbox, agent, market, sandbox};
 
 /// What the agent follows.
-pub const RESOURCES: [&str; 5] = ["namespaces", "nodes", "pods", "services", "endpointslices"];
+pub const RESOURCES: [&str; 6] = [
+    "namespaces",
+    "nodes",
+    "pods",
+    "services",
+    "endpointslices",
+    "networkpolicies",
+];
 
 /// A node of a cluster, with the API server on it.
 #[derive(Debug)]

@@ -280,10 +280,10 @@ fn asked_for_nothing(cluster: &Cluster, before: usize) {
         "{} requests",
         requests.len() - before
     );
-    assert_eq!(cluster.lists(), [1; 5]);
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
 }
 
-/// What README says of the load: five lists and five watches, which last five to ten minutes, and each change once.
+/// What README says of the load: six lists and six watches, which last five to ten minutes, and each change once.
 #[test]
 fn the_server_is_asked_for_little() -> Result<()> {
     require_root!();
@@ -292,9 +292,9 @@ fn the_server_is_asked_for_little() -> Result<()> {
     crowd.join(&cluster)?;
     let server = &cluster.server;
     let agent = crowd.agent(&cluster).start()?;
-    let watches = || RESOURCES.map(|resource| server.count("watch", resource)) == [1; 5];
+    let watches = || RESOURCES.map(|resource| server.count("watch", resource)) == [1; RESOURCES.len()];
     ensure!(until(SOON, watches), "{}", agent.log());
-    assert_eq!(cluster.lists(), [1; 5]);
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
     let requests = server.requests();
     assert_eq!(requests.len(), 10, "{requests:?}");
     for watch in requests.iter().filter(|request| request.verb == "watch") {

@@ -116,7 +116,7 @@ fn services_follow_the_cluster() -> Result<()> {
     answered_by(&cluster, 20, "web", SOON)?;
     cluster.agrees()?;
 
-    assert_eq!(cluster.lists(), [1; 5]);
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
     for request in cluster.server.requests() {
         assert!(["list", "watch"].contains(&request.verb.as_str()), "{request:?}");
         assert!(request.user_agent.starts_with("mesh-agent/"), "{request:?}");
@@ -244,7 +244,7 @@ fn a_server_that_is_away_is_told_of_and_nothing_else_happens() -> Result<()> {
     answered_by(&cluster, 10, "other", LATER)?;
     no_trouble(&cluster)?;
     becomes(&agent, "mesh_source_connected{resource=\"pods\"}", 1.0)?;
-    assert_eq!(cluster.lists(), [1; 5], "it went on where it was");
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()], "it went on where it was");
     let log = agent.log();
     let times = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!(times("the kernel goes on with what it has"), 1, "{log}");
@@ -289,7 +289,7 @@ fn connections_that_break_lose_nothing_and_cost_no_list() -> Result<()> {
         );
         Ok(())
     })?;
-    assert_eq!(cluster.lists(), [1; 5]);
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
     Ok(())
 }
 
@@ -315,7 +315,7 @@ fn what_the_server_no_longer_has_is_listed_once() -> Result<()> {
         "what went meanwhile is gone"
     );
     assert!(
-        until(LATER, || cluster.lists() == [2; 5]),
+        until(LATER, || cluster.lists() == [2; RESOURCES.len()]),
         "{:?}",
         cluster.lists()
     );
@@ -344,7 +344,7 @@ fn what_the_server_no_longer_has_is_listed_once() -> Result<()> {
         Ok(())
     })?;
     assert!(
-        until(LATER, || cluster.lists() == [3; 5]),
+        until(LATER, || cluster.lists() == [3; RESOURCES.len()]),
         "{:?}",
         cluster.lists()
     );
@@ -369,7 +369,7 @@ fn a_token_that_is_replaced_is_taken_up() -> Result<()> {
     cluster.staff("web", &[&other])?;
     answered_by(&cluster, 10, "other", LATER)?;
     no_trouble(&cluster)?;
-    assert_eq!(cluster.lists(), [1; 5]);
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
 
     // One that the server does not take is told of; a right one ends that.
     cluster.server.set_token("a third one")?;
@@ -516,6 +516,6 @@ fn a_large_cluster_comes_in_soon_and_takes_little_memory() -> Result<()> {
     let (peak, now) = (peak? >> 20, now? >> 20);
     println!("{pods} pods: ready after {took:?}, at most {peak} MiB, then {now} MiB");
     assert!(peak < 250, "{peak} MiB");
-    assert_eq!(cluster.lists(), [1; 5]);
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the server fills in, as far as readers of Namespaces, Pods and Services rely on it.
+//! What the server fills in, as far as readers of Namespaces, Pods, Services and policies rely on it.
 
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ pub fn complete(resource: &Resource, value: &mut Value) {
         ("", "Namespace") => namespace(value),
         ("", "Service") => service(value),
         ("", "Pod") => pod(value),
+        ("networking.k8s.io", "NetworkPolicy") => policy(value),
         _ => {}
     }
 }
@@ -69,6 +70,27 @@ fn service(value: &mut Value) {
         set(port, "targetPort", || number);
     }
     set(&mut value["status"], "loadBalancer", || json!({}));
+}
+
+/// `pkg/apis/networking/v1/defaults.go`.
+fn policy(value: &mut Value) {
+    let spec = &mut value["spec"];
+    let has_egress = items(spec, "egress").next().is_some();
+    let types: &[&str] = if has_egress {
+        &["Ingress", "Egress"]
+    } else {
+        &["Ingress"]
+    };
+    if empty(spec.get("policyTypes")) {
+        spec["policyTypes"] = json!(types);
+    }
+    for direction in ["ingress", "egress"] {
+        for rule in items(spec, direction) {
+            for port in items(rule, "ports") {
+                set(port, "protocol", || "TCP".into());
+            }
+        }
+    }
 }
 
 /// Gives a new Service its address: the first of 10.96.0.0/16 that no other has.
