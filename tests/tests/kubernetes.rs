@@ -9,6 +9,7 @@ use harness::cluster::{Backend, Cluster, RESOURCES, metric};
 use harness::crowd::Crowd;
 use harness::manifest::{self, Manifest};
 use harness::{Agent, eventually, market, require_root, until};
+use mesh_common::names::{NETNS_ANNOTATION, dataplane, fail_mode};
 use serde_json::json;
 
 /// A change, from the server to the kernel.
@@ -400,7 +401,7 @@ fn objects_that_can_not_be_used_are_named_and_the_rest_applies() -> Result<()> {
     };
     // Netns annotations are for manifests: in a cluster anybody could name anybody's.
     let client = manifest::pod("shop", "client", &[], cluster.client.ips());
-    cluster.put(&client.annotation(mesh_common::names::NETNS_ANNOTATION, "web"))?;
+    cluster.put(&client.annotation(NETNS_ANNOTATION, "web"))?;
     let _agent = cluster.agent().start()?;
     assert_eq!(cluster.ask(10)?, "web");
 
@@ -424,6 +425,91 @@ fn objects_that_can_not_be_used_are_named_and_the_rest_applies() -> Result<()> {
         ensure!(status["problems"] == json!([]), "{status}");
         Ok(())
     })
+}
+
+#[test]
+fn policies_come_change_and_go() -> Result<()> {
+    require_root!();
+    let (cluster, _web) = web("policies")?;
+    let policy = |name: &str, cidr: &str| {
+        Manifest::new("networking.k8s.io/v1", "NetworkPolicy", Some("shop"), name).set(
+            "spec",
+            json!({ "podSelector": {}, "egress": [{ "to": [{ "ipBlock": { "cidr": cidr } }] }] }),
+        )
+    };
+    let objects = "mesh_source_objects{resource=\"networkpolicies\"}";
+    let says = |expected: &[&str]| {
+        eventually(SOON, || {
+            let status = cluster.status()?;
+            ensure!(status["problems"] == json!(expected), "{status}");
+            Ok(())
+        })
+    };
+    cluster.put(&policy("first", "10.0.0.0/8"))?;
+    let agent = cluster.agent().start()?;
+    becomes(&agent, objects, 1.0)?;
+    says(&[])?;
+
+    // One that only an older server would take: what can't be read is left out, and named.
+    cluster.put(&policy("second", "10.0.0.0"))?;
+    becomes(&agent, objects, 2.0)?;
+    says(&[
+        "NetworkPolicy shop/second: spec.egress[0].to[0].ipBlock.cidr: \"10.0.0.0\" is not a CIDR (as in \
+            10.0.0.0/8 or fd00::/8)",
+    ])?;
+    cluster.put(&policy("second", "10.0.0.0/24"))?;
+    says(&[])?;
+    becomes(
+        &agent,
+        "mesh_source_events_total{resource=\"networkpolicies\"}",
+        2.0,
+    )?;
+
+    // What no watch tells comes with the next list, and what is gone with it.
+    assert_eq!(cluster.lists(), [1; RESOURCES.len()]);
+    cluster.server.expire_watches(Gone::Event);
+    cluster.server.remove("networkpolicies", "shop", "first")?;
+    cluster.put(&policy("third", "fd00::/129"))?;
+    says(&[
+        "NetworkPolicy shop/third: spec.egress[0].to[0].ipBlock.cidr: \"fd00::/129\" is not a CIDR (as in \
+            10.0.0.0/8 or fd00::/8)",
+    ])?;
+    becomes(&agent, objects, 2.0)?;
+    assert!(cluster.server.count("list", "networkpolicies") > 1);
+    cluster.server.well();
+    cluster.server.remove("networkpolicies", "shop", "second")?;
+    cluster.server.remove("networkpolicies", "shop", "third")?;
+    becomes(&agent, objects, 0.0)?;
+    says(&[])?;
+    no_trouble(&cluster)?;
+    cluster.agrees()
+}
+
+#[test]
+fn no_pod_leaves_a_closed_namespace() -> Result<()> {
+    require_root!();
+    let (cluster, web) = web("closed")?;
+    let namespace = |mode: &str| manifest::namespace("shop", true).annotation(fail_mode::ANNOTATION, mode);
+    cluster.put(&namespace(fail_mode::CLOSED))?;
+    let disabled = [(dataplane::LABEL, dataplane::DISABLED)];
+    let client = manifest::pod("shop", "client", &disabled, cluster.client.ips());
+    let _agent = cluster.agent().start()?;
+    assert_eq!(cluster.ask(10)?, "web");
+    cluster.put(&client)?;
+    eventually(SOON, || {
+        let status = cluster.status()?;
+        let problems = status["problems"].to_string();
+        ensure!(problems.contains("Pod shop/client: metadata.labels[mesh-agent.io/dataplane]"));
+        ensure!(problems.contains("the namespace fails closed"), "{problems}");
+        Ok(())
+    })?;
+    assert_eq!(cluster.ask(10)?, "web", "it is still in the mesh");
+    cluster.put(&namespace(fail_mode::OPEN))?;
+    assert!(until(SOON, || cluster.ask(10).is_err()));
+    let status = cluster.status()?;
+    ensure!(status["problems"] == json!([]), "{status}");
+    drop(web);
+    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use harness::apiserver::Gone;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
@@ -177,6 +178,7 @@ async fn bookmarks_are_read_as_objects() -> Result<()> {
     check::<Node>(&bench).await?;
     check::<Service>(&bench).await?;
     check::<EndpointSlice>(&bench).await?;
+    check::<NetworkPolicy>(&bench).await?;
     check::<Lease>(&bench).await?;
     let first = Api::<Pod>::all(bench.client.clone())
         .list(&ListParams::default().limit(1))

@@ -213,3 +213,52 @@ async fn lists_come_in_pieces_while_objects_change() -> Result<()> {
     assert_eq!((log[0].limit, log[0].verb.as_str()), (3, "list"));
     Ok(())
 }
+
+/// What the server fills in of a policy, and what counts as another generation of it.
+#[tokio::test]
+async fn policies_have_defaults_and_generations() -> Result<()> {
+    let bench = Bench::new().await?;
+    let path = "/apis/networking.k8s.io/v1/namespaces/n/networkpolicies";
+    let egress = json!([{ "ports": [{ "port": 53 }, { "port": 53, "protocol": "UDP" }] }]);
+    for (name, spec, types) in [
+        ("a", json!({ "podSelector": {} }), json!(["Ingress"])),
+        (
+            "b",
+            json!({ "podSelector": {}, "egress": egress }),
+            json!(["Ingress", "Egress"]),
+        ),
+        (
+            "c",
+            json!({ "podSelector": {}, "egress": [] }),
+            json!(["Ingress"]),
+        ),
+        (
+            "d",
+            json!({ "podSelector": {}, "policyTypes": ["Egress"] }),
+            json!(["Egress"]),
+        ),
+    ] {
+        let object = json!({ "metadata": { "name": name }, "spec": spec });
+        let made = bench.post(path, &object).await?;
+        assert_eq!(
+            (made.code, &made.body["spec"]["policyTypes"]),
+            (201, &types),
+            "{name}"
+        );
+        assert_eq!(made.body["metadata"]["generation"], 1, "{name}");
+    }
+    let one = format!("{path}/b");
+    let made = bench.get(&one).await?.body;
+    let ports = json!([{ "port": 53, "protocol": "TCP" }, { "port": 53, "protocol": "UDP" }]);
+    assert_eq!(made["spec"]["egress"][0]["ports"], ports);
+    for (patch, generation) in [
+        (json!({ "metadata": { "annotations": { "a": "b" } } }), 1),
+        (json!({ "spec": { "egress": [{}] } }), 2),
+        (json!({ "spec": { "egress": [{}] } }), 2),
+        (json!({ "metadata": { "labels": { "a": "b" } } }), 2),
+    ] {
+        let changed = bench.patch("merge-patch+json", &one, &patch).await?;
+        assert_eq!(changed.body["metadata"]["generation"], generation, "{patch}");
+    }
+    Ok(())
+}
