@@ -5,20 +5,22 @@
     reason = "objects are written out where they are used"
 )]
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use mesh_common::service::Algorithm;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::model::desired::{Family, PortKey, ServicePort, Traffic};
-use crate::model::object::{EndpointSlice, Node, Object, Service};
+use crate::model::object::{EndpointSlice, NetworkPolicy, Node, Object, Service};
 
+mod closed;
 mod derived;
 mod dirty;
 mod endings;
 mod endpoints;
 mod frontends;
 mod order;
+mod policies;
 mod recorded;
 mod scale;
 mod unenrolled;
@@ -32,6 +34,7 @@ fn object(manifest: Value) -> Object {
         "Node" => read::<core::Node, Node>(manifest),
         "Pod" => read::<core::Pod, Pod>(manifest),
         "Service" => read::<core::Service, Service>(manifest),
+        "NetworkPolicy" => read::<networking::NetworkPolicy, NetworkPolicy>(manifest),
         _ => read::<discovery::EndpointSlice, EndpointSlice>(manifest),
     }
 }

@@ -6,12 +6,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::model::object::network_policy::Cidr;
+use crate::model::policy::{NamespaceFacts, PodFacts};
 
 /// What a cluster says.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct View {
     services: BTreeMap<ObjectName, ServicePorts>,
-    pods: BTreeMap<PodKey, Workload>,
+    pods: BTreeMap<PodKey, (Workload, PodFacts, Vec<Cidr>)>,
+    policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
+    namespaces: BTreeMap<String, NamespaceFacts>,
 }
 
 impl View {
@@ -20,6 +24,8 @@ impl View {
         let all = Dirty {
             services: cluster.services().cloned().collect(),
             pods: cluster.pods().cloned().collect(),
+            policies: cluster.policies().cloned().collect(),
+            namespaces: cluster.namespaces().map(str::to_owned).collect(),
         };
         view.refresh(cluster, all);
         view
@@ -33,9 +39,24 @@ impl View {
             }
         }
         for key in dirty.pods {
-            match cluster.workload(&key) {
-                Some(workload) => drop(self.pods.insert(key, workload)),
+            match cluster.workload(&key).zip(cluster.policy_pod(&key)) {
+                Some((workload, facts)) => {
+                    let sources = cluster.allowed_sources(&key.object.namespace).to_vec();
+                    self.pods.insert(key, (workload, facts, sources));
+                }
                 None => drop(self.pods.remove(&key)),
+            }
+        }
+        for name in dirty.policies {
+            match cluster.policy(&name) {
+                Some(policy) => drop(self.policies.insert(name, policy)),
+                None => drop(self.policies.remove(&name)),
+            }
+        }
+        for name in dirty.namespaces {
+            match cluster.namespace_facts(&name) {
+                Some(facts) => drop(self.namespaces.insert(name, facts)),
+                None => drop(self.namespaces.remove(&name)),
             }
         }
     }
@@ -55,6 +76,7 @@ fn any_pod() -> impl Strategy<Value = Object> {
         json!({ "spec": { "nodeName": "there" } }),
         json!({ "status": { "phase": "Pending" } }),
         json!({ "metadata": { "uid": null } }),
+        json!({ "metadata": { "labels": { "mesh-agent.io/dataplane": "disabled" } } }),
         json!({ "metadata": { "creationTimestamp": "2026-11-20T16:04:08Z" } }),
     ]);
     (0..3_u8, any_ip(), 0..3_u8, select(vec!["web", "db"]), patches).prop_map(
@@ -109,13 +131,38 @@ fn any_slice() -> impl Strategy<Value = Object> {
     })
 }
 
-fn any_object() -> impl Strategy<Value = Object> {
+fn any_namespace() -> impl Strategy<Value = Object> {
+    let annotations = select(vec![
+        json!({}),
+        json!({ "mesh-agent.io/fail-mode": "closed" }),
+        json!({ "mesh-agent.io/policy-mode": "audit" }),
+        json!({ "mesh-agent.io/allowed-sources": "10.0.0.0/8" }),
+    ]);
     let dataplanes = select(vec!["", "enabled", "disabled"]);
+    (dataplanes, annotations).prop_map(|(dataplane, annotations)| {
+        let labels = json!({ "mesh-agent.io/dataplane": dataplane });
+        let metadata = json!({ "name": "shop", "labels": labels, "annotations": annotations });
+        object(json!({ "kind": "Namespace", "metadata": metadata }))
+    })
+}
+
+fn any_policy() -> impl Strategy<Value = Object> {
+    (0..2_u8, select(vec!["Ingress", "Egress"])).prop_map(|(name, direction)| {
+        object(json!({
+            "kind": "NetworkPolicy",
+            "metadata": { "namespace": "shop", "name": format!("n{name}") },
+            "spec": { "podSelector": {}, "policyTypes": [direction] },
+        }))
+    })
+}
+
+fn any_object() -> impl Strategy<Value = Object> {
     prop_oneof![
         4 => any_pod(),
         3 => any_service(),
         3 => any_slice(),
-        1 => dataplanes.prop_map(|value| namespace("shop", value)),
+        2 => any_namespace(),
+        1 => any_policy(),
         1 => select(vec!["a", "b"]).prop_map(|zone| node("here", zone)),
     ]
 }

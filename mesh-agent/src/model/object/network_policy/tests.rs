@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use mesh_common::addr::Addr;
+use mesh_common::policy::Transport;
 use serde_json::{Value, json};
 
 use super::super::Labels;

@@ -138,7 +138,7 @@ fn named_ports_are_those_of_containers_that_run() {
     assert_eq!(pod.named_port("http", Protocol::Udp), None);
     assert_eq!(pod.named_port("dns", Protocol::Udp), Some(53));
     assert_eq!(pod.named_port("admin", Protocol::Tcp), Some(15_000));
-    assert_eq!(pod.ports.len(), 3);
+    assert_eq!(pod.ports.len(), 4, "for policies, those of SCTP are there, too");
 }
 
 #[test]
