@@ -9,7 +9,8 @@ pub mod dataplane {
     pub const LABEL: &str = "mesh-agent.io/dataplane";
     /// In the mesh.
     pub const ENABLED: &str = "enabled";
-    /// Not in the mesh, whatever the namespace says.
+    /// Not in the mesh. A pod's own label says so whatever its namespace's says, unless that one is in the mesh and fails
+    /// closed: then the pod's does not count.
     pub const DISABLED: &str = "disabled";
 }
 
@@ -47,7 +48,7 @@ pub mod event {
     pub const OTHER_MESH: &str = "OtherMesh";
     /// The pod's sockets are not in this kernel.
     pub const UNSUPPORTED: &str = "Unsupported";
-    /// A label or annotation of ours says what nobody understands.
+    /// A label or annotation of ours says what nobody understands, or what does not count.
     pub const INVALID_SETTING: &str = "InvalidSetting";
     /// Another pod has the pod's address.
     pub const ADDRESS_TAKEN: &str = "AddressTaken";

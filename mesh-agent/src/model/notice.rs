@@ -35,7 +35,7 @@ pub enum Reason {
     OtherMesh,
     /// The pod's sockets are not in this kernel.
     Unsupported,
-    /// A label or annotation of ours says what nobody understands.
+    /// A label or annotation of ours says what nobody understands, or what does not count.
     InvalidSetting,
     /// Another pod has the pod's address.
     AddressTaken,
