@@ -4,12 +4,12 @@ use crate::{
     accel::{SocketKey, Splice},
     addr::Addr,
     config::Config,
-    conntrack::{TrackKey, Tracked},
+    conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
     counter::Counter,
     flow::{Traffic, TrafficKey},
-    packet::{self, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
+    packet::{self, InterfaceSlot, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
     policy::PolicyKey,
-    rules::{CidrKey, PodRules},
+    rules::{CidrKey, PodRules, SourceKey},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -78,6 +78,16 @@ pub mod map {
     pub const POD_RULES: &str = "POD_RULES";
     /// [`crate::conntrack::TrackKey`] to [`crate::conntrack::Tracked`]: flows without connections that policies let pass.
     pub const CT_ANY: &str = "CT_ANY";
+    /// [`crate::conntrack::TrackKey`] to [`crate::tag::Tagged`] generation: TCP flows that policies let pass, or refused.
+    pub const CT_TCP: &str = "CT_TCP";
+    /// [`crate::conntrack::FragmentKey`] to when its first piece passed, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Workload id to [`crate::conntrack::Quotas`].
+    pub const QUOTAS: &str = "QUOTAS";
+    /// Array of [`crate::packet::InterfaceSlot`], by [`crate::packet::places`].
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Set of [`crate::rules::SourceKey`], by the longest prefix: addresses that pods may use beside their own.
+    pub const SOURCES: &str = "SOURCES";
     /// One [`crate::config::Config`].
     pub const CONFIG: &str = "CONFIG";
 }
@@ -148,7 +158,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 28] = [
+pub const MAPS: [MapSpec; 33] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<u64, PodRef>(map::PENDING_PODS, MapKind::Hash, size::PENDING_PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
@@ -166,10 +176,15 @@ pub const MAPS: [MapSpec; 28] = [
     MapSpec::agent::<Addr, Tagged>(map::CLASSES, MapKind::Hash, size::CLASSES),
     MapSpec::agent::<CidrKey, u32>(map::CIDRS, MapKind::LpmTrie, size::CIDRS),
     MapSpec::agent::<u32, PodRules>(map::POD_RULES, MapKind::Hash, size::POD_RULES),
+    MapSpec::agent::<u32, InterfaceSlot>(map::INTERFACES, MapKind::Array, size::PACKETS),
+    MapSpec::agent::<SourceKey, u32>(map::SOURCES, MapKind::LpmTrie, size::SOURCES),
     MapSpec::kernel::<AffinityKey, Affinity>(map::AFFINITY, MapKind::LruHash, size::AFFINITY),
     MapSpec::kernel::<UdpFlowKey, UdpFlow>(map::UDP_FLOWS, MapKind::LruHash, size::UDP_FLOWS),
     MapSpec::kernel::<UdpPeerKey, UdpPeer>(map::UDP_PEERS, MapKind::LruHash, size::UDP_PEERS),
     MapSpec::kernel::<TrackKey, Tracked>(map::CT_ANY, MapKind::LruHash, size::CT_ANY),
+    MapSpec::kernel::<TrackKey, Tagged>(map::CT_TCP, MapKind::LruHash, size::CT_TCP),
+    MapSpec::kernel::<FragmentKey, u64>(map::FRAGMENTS, MapKind::LruHash, size::FRAGMENTS),
+    MapSpec::kernel::<u32, Quotas>(map::QUOTAS, MapKind::LruHash, size::PODS),
     MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
     MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
     MapSpec::kernel::<TrafficKey, Traffic>(map::TRAFFIC, MapKind::PerCpuHash, size::TRAFFIC),
@@ -211,6 +226,12 @@ pub mod size {
     pub const UDP_FLOWS: usize = 65_536;
     /// Flows without connections that policies let pass.
     pub const CT_ANY: usize = 65_536;
+    /// TCP flows that policies let pass.
+    pub const CT_TCP: usize = 131_072;
+    /// Packets in pieces, on their way at the same time.
+    pub const FRAGMENTS: usize = 4_096;
+    /// Prefixes that pods may use beside their own addresses.
+    pub const SOURCES: usize = 16_384;
     /// Pairs of a pod of this node and a service it talks to.
     pub const TRAFFIC: usize = 65_536;
     /// Interfaces of pods.

@@ -38,11 +38,28 @@ pub enum Counter {
     AuditedEgress = 15,
     /// What a pod was asked for and its policies would have refused.
     AuditedIngress = 16,
+    /// Packets out of a pod with an address that is not the pod's, dropped.
+    Spoofed = 17,
+    /// Packets towards a pod with an address that is not the pod's, dropped. A bridge that does not know where an address
+    /// is sends packets to all.
+    Stray = 18,
+    /// Packets out of a pod under policies that can't be read as far as a verdict needs, dropped.
+    UnreadableEgress = 19,
+    /// Packets towards a pod under policies that can't be read as far as a verdict needs, dropped.
+    UnreadableIngress = 20,
+    /// ICMP out of a pod under policies that keeps the network working, let through.
+    UpkeepEgress = 21,
+    /// ICMP towards a pod under policies that keeps the network working, let through.
+    UpkeepIngress = 22,
+    /// Flows that were let through and not remembered, since their pod has used up what it may have in a minute.
+    FlowQuota = 23,
+    /// Packets that were dropped, or would have been, and not reported, since their pod's last second is full of them.
+    EventQuota = 24,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 25;
 
     /// All, in the order of their index, each with its name for users.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
@@ -63,6 +80,14 @@ impl Counter {
         (Self::DeniedIngress, "denied_ingress"),
         (Self::AuditedEgress, "audited_egress"),
         (Self::AuditedIngress, "audited_ingress"),
+        (Self::Spoofed, "spoofed"),
+        (Self::Stray, "stray"),
+        (Self::UnreadableEgress, "unreadable_egress"),
+        (Self::UnreadableIngress, "unreadable_ingress"),
+        (Self::UpkeepEgress, "upkeep_egress"),
+        (Self::UpkeepIngress, "upkeep_ingress"),
+        (Self::FlowQuota, "flow_quota"),
+        (Self::EventQuota, "event_quota"),
     ];
 }
 

@@ -5,12 +5,12 @@ use crate::{
     accel::{Accel, Located, SockOffsets, SocketKey, Splice},
     addr::Addr,
     config::Config,
-    conntrack::{TrackKey, Tracked},
+    conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
-    packet::{PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
+    packet::{InterfaceSlot, PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     pending::Levels,
     policy::{Denial, PolicyKey},
-    rules::{CidrKey, PodRules},
+    rules::{CidrKey, PodRules, SourceKey},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -59,6 +59,10 @@ hold! {
     PolicyKey: 12, 4;
     TrackKey: 28, 4;
     Tracked: 16, 8;
+    FragmentKey: 44, 4;
+    Quotas: 16, 8;
+    InterfaceSlot: 16, 8;
+    SourceKey: 24, 4;
     PodRules: 48, 8;
     CidrKey: 20, 4;
     Denial: 8, 4;

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::addr::{Addr, Port};
+use crate::tag::{Tagged, mix};
 
 /// Seen from the pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +27,38 @@ pub struct PacketSlot {
     pub totals: PacketTotals,
 }
 
-/// Elements that `PACKETS` has, as a power of two: four times the pods of a large node.
+/// Element of `INTERFACES`: an interface and the pod at its other end. In the same [`places`] as in `PACKETS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct InterfaceSlot {
+    /// Index of a pod's host-side interface; 0: nobody's.
+    pub ifindex: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Workload id of the pod, with flags ([`crate::workload::flag::CLOSED`] only), checked by [`hash_interface`].
+    pub pod: Tagged,
+}
+
+impl InterfaceSlot {
+    /// Of an interface whose other end a pod has.
+    #[must_use]
+    pub const fn new(ifindex: u32, workload: u32, flags: u8) -> Self {
+        Self {
+            ifindex,
+            reserved: 0,
+            pod: Tagged::new(workload, flags, hash_interface(ifindex)),
+        }
+    }
+}
+
+/// Hash of an interface's index: a slot that is read while it is written is told by it.
+#[must_use]
+#[inline(always)]
+pub const fn hash_interface(ifindex: u32) -> u64 {
+    mix(0, ifindex as u64)
+}
+
+/// Elements that `PACKETS` and `INTERFACES` have, as a power of two: four times the pods of a large node.
 const PLACES_SHIFT: u32 = 11;
 /// Elements that `PACKETS` has.
 pub const PLACES: u32 = 1 << PLACES_SHIFT;

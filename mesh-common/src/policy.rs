@@ -165,10 +165,46 @@ pub struct Denial {
     pub direction: u8,
     /// [`Hook`] as a number.
     pub hook: u8,
-    /// Why; 0: no rule lets it pass.
+    /// [`Reason`] as a number.
     pub reason: u8,
     /// Always 0.
     pub reserved: u8,
+}
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Reason {
+    /// No rule lets it pass.
+    Policy = 0,
+    /// It came out of a pod with an address that is not the pod's.
+    Spoofed = 1,
+    /// It can't be read as far as a verdict needs: another protocol than IP, a header that is cut off, pieces without
+    /// their first.
+    Unreadable = 2,
+}
+
+impl Reason {
+    /// From its number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Policy),
+            1 => Some(Self::Spoofed),
+            2 => Some(Self::Unreadable),
+            _ => None,
+        }
+    }
+
+    /// Its name for users.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Spoofed => "spoofed",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// Where a verdict fell.

@@ -158,6 +158,51 @@ impl CidrKey {
     }
 }
 
+/// Key of `SOURCES`, as longest-prefix tables want it: a prefix whose addresses a pod may use beside its own.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+pub struct SourceKey {
+    /// Length in bits: [`Self::OWNER_BITS`] of the pod, and those of the prefix; IPv4 counts from 96.
+    pub length: u32,
+    /// What is looked up.
+    pub source: Source,
+}
+
+/// A pod and an address.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+pub struct Source {
+    /// Workload id of the pod.
+    pub workload: u32,
+    /// The address, or a prefix.
+    pub addr: Addr,
+}
+
+impl SourceKey {
+    /// How long the part of a key is that names the pod.
+    pub const OWNER_BITS: u32 = u32::BITS;
+
+    /// Key of a prefix; its length in bits, IPv4 counting from 96.
+    #[must_use]
+    pub const fn new(workload: u32, addr: Addr, length: u32) -> Self {
+        Self {
+            length: Self::OWNER_BITS + length,
+            source: Source { workload, addr },
+        }
+    }
+
+    /// Key to look up an address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn host(workload: u32, addr: Addr) -> Self {
+        Self::new(workload, addr, 128)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

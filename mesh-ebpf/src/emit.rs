@@ -7,11 +7,11 @@ use mesh_common::{
     addr::Protocol,
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
-    policy::Denial,
+    policy::{Denial, Direction},
     sock::{SockState, flag},
 };
 
-use crate::{count::count, maps::EVENTS, permit::Place, pod, refuse::Asked, storage};
+use crate::{count::count, maps::EVENTS, packet::Subject, permit::Place, pod, refuse::Asked, storage};
 
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
@@ -77,6 +77,32 @@ pub fn refused(refusal: &Refusal<'_>) {
     sock.flags = if pod.pending { flag::PENDING } else { 0 };
     (sock.remote_addr, sock.remote_port) = (refusal.to.addr, refusal.to.port);
     sock.peer = pod::workload_at(&refusal.to.addr);
+    entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
+}
+
+/// Sends word of a packet that was refused, or would have been, seen from the pod. Cleared and filled where it lies, as
+/// [`refused`].
+#[inline(never)]
+pub fn packet(workload: u32, subject: &Subject, kind: EventKind, denial: Denial) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count(Counter::EventsLost);
+        return;
+    };
+    let event: *mut FlowEvent = entry.as_mut_ptr();
+    storage::zero(event);
+    // SAFETY: the record was reserved just now, and all zero is a valid one.
+    let event = unsafe { &mut *event };
+    event.kind = kind as u32;
+    event.protocol = u32::from(subject.protocol);
+    // SAFETY: the helper has no preconditions.
+    event.at_ns = unsafe { bpf_ktime_get_ns() };
+    event.denial = denial;
+    let sock = &mut event.sock;
+    (sock.local_addr, sock.local_port) = (subject.local, subject.local_port);
+    (sock.remote_addr, sock.remote_port) = (subject.remote, subject.remote_port);
+    let ingress = denial.direction == Direction::Ingress as u8;
+    sock.flags = if ingress { flag::PASSIVE } else { flag::ACTIVE };
+    (sock.pod, sock.peer) = (workload, pod::workload_at(&subject.remote));
     entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 

@@ -13,12 +13,12 @@ use mesh_common::{
     accel::{SocketKey, Splice},
     addr::Addr,
     config::Config,
-    conntrack::{TrackKey, Tracked},
+    conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
     counter::Counter,
     flow::{FlowEvent, Traffic, TrafficKey},
-    packet::{PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
+    packet::{InterfaceSlot, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
     policy::PolicyKey,
-    rules::PodRules,
+    rules::{PodRules, Source},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
     sock::{SockState, UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
     tag::Tagged,
@@ -64,6 +64,12 @@ pub static CIDRS: LpmTrie<Addr, u32, { size::CIDRS }> = LpmTrie::new();
 pub static POD_RULES: HashMap<u32, PodRules, { size::POD_RULES }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]
+pub static INTERFACES: Array<InterfaceSlot, { size::PACKETS }> = Array::new();
+
+#[btf_map]
+pub static SOURCES: LpmTrie<Source, u32, { size::SOURCES }> = LpmTrie::new();
+
+#[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
 
 #[btf_map]
@@ -86,6 +92,15 @@ pub static UDP_PEERS: LruHashMap<UdpPeerKey, UdpPeer, { size::UDP_PEERS }> = Lru
 
 #[btf_map]
 pub static CT_ANY: LruHashMap<TrackKey, Tracked, { size::CT_ANY }> = LruHashMap::new();
+
+#[btf_map]
+pub static CT_TCP: LruHashMap<TrackKey, Tagged, { size::CT_TCP }> = LruHashMap::new();
+
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, u64, { size::FRAGMENTS }> = LruHashMap::new();
+
+#[btf_map]
+pub static QUOTAS: LruHashMap<u32, Quotas, { size::PODS }> = LruHashMap::new();
 
 #[btf_map]
 pub static SOCK_STATE: SkStorage<SockState> = SkStorage::new();

@@ -18,6 +18,7 @@ use super::{capacity, policies::Policies};
 use crate::{
     datapath::{
         loader::MapSizes,
+        packets::Owner,
         tables::{TableError, Tables},
     },
     model::{
@@ -331,6 +332,13 @@ impl Engine {
                 self.doubtful = true;
             }
         }
+    }
+
+    /// What the packet programs are to know of a pod; `None` as long as it has no workload id.
+    #[must_use]
+    pub fn owner(&self, pod: &PodKey) -> Option<Owner> {
+        let workload = self.ledger.id_of(pod)?;
+        Some(Owner { workload, flags: 0 })
     }
 
     /// Handles of the pods' network namespaces, by their cookies.

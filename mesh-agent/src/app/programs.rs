@@ -1,6 +1,6 @@
 //! The kernel programs: put to work, and kept at it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{
     acceleration, config,
@@ -52,7 +52,7 @@ pub fn count_packets(
     match Packets::start(ebpf, pins, host, wish.way()) {
         Ok(packets) if wanted => return Some(Wire::new(packets, readiness.clone())),
         Ok(mut packets) => {
-            for error in packets.sync(&BTreeSet::new()) {
+            for error in packets.sync(&BTreeMap::new()) {
                 tracing::warn!(%error, "an earlier agent's count of packets goes on");
             }
         }

@@ -115,7 +115,7 @@ async fn work(
     let mut sockets = Sockets::new(pins, run_dir.path(), metrics);
     loop {
         if let Some(wire) = &mut wire {
-            Wire::follow(wire, engine.assignment());
+            wire.follow(engine.assignment(), |pod| engine.owner(pod));
         }
         cgroups.follow(&engine.pending().places());
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::readiness::Readiness;
 use crate::{
-    datapath::packets::{PacketError, Packets},
+    datapath::packets::{Owner, PacketError, Packets},
     model::desired::PodKey,
     pods::{
         assign::Assignment,
@@ -20,6 +20,7 @@ pub struct Wire {
     packets: Packets,
     readiness: Readiness,
     seen: BTreeMap<PodKey, Vec<Link>>,
+    owners: BTreeMap<PodKey, Owner>,
     ends: BTreeMap<u32, PodKey>,
     failed: bool,
 }
@@ -33,18 +34,23 @@ impl Wire {
             packets,
             readiness,
             seen: BTreeMap::new(),
+            owners: BTreeMap::new(),
             ends: BTreeMap::new(),
             failed: true,
         }
     }
 
-    /// Attaches where the pods' interfaces are now; does nothing where they are where they were.
-    pub fn follow(&mut self, assignment: &Assignment) {
-        if !self.failed && self.seen == assignment.links {
+    /// Attaches where the pods' interfaces are now, and says whose they are; does nothing where all is as it was.
+    pub fn follow(&mut self, assignment: &Assignment, owner: impl Fn(&PodKey) -> Option<Owner>) {
+        let mut pods = assignment.links.keys();
+        let owned = pods.all(|pod| self.owners.get(pod).copied() == owner(pod));
+        if !self.failed && self.seen == assignment.links && owned {
             return;
         }
         let before = self.wanted();
         self.seen.clone_from(&assignment.links);
+        let pods = assignment.links.keys();
+        self.owners = pods.filter_map(|pod| Some((pod.clone(), owner(pod)?))).collect();
         if self.locate() && self.attach() {
             let fresh = self.wanted().difference(&before).copied().collect();
             self.judge(&fresh);
@@ -107,7 +113,8 @@ impl Wire {
 
     /// Attaches what is missing, as far as is known; returns whether all of it is attached.
     fn attach(&mut self) -> bool {
-        let errors = self.packets.sync(&self.wanted());
+        let owned = |(end, pod): (&u32, &PodKey)| (*end, self.owners.get(pod).copied());
+        let errors = self.packets.sync(&self.ends.iter().map(owned).collect());
         self.failed = !errors.is_empty();
         if self.failed {
             let lines: Vec<_> = errors.iter().map(PacketError::to_string).collect();

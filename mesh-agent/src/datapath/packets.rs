@@ -2,6 +2,7 @@
 
 pub mod clsact;
 mod filter;
+mod owners;
 mod survey;
 mod tcx;
 mod way;
@@ -16,7 +17,8 @@ use aya::{Ebpf, programs::ProgramError};
 use thiserror::Error;
 
 use self::clsact::ClsactError;
-pub use self::{survey::Survey, way::Way};
+use self::owners::Owners;
+pub use self::{owners::Owner, survey::Survey, way::Way};
 use super::{
     hooks::{self, Hook},
     pins::Pins,
@@ -102,6 +104,7 @@ pub struct Packets {
     pins: Pins,
     programs: Vec<Loaded>,
     readings: Readings,
+    owners: Owners,
     way: Way,
     /// By name of program, interface and way. A previous agent may have gone the other way.
     attached: BTreeSet<(&'static str, u32, Way)>,
@@ -136,6 +139,7 @@ impl Packets {
             pins: pins.clone(),
             programs,
             readings: Readings::open(pins)?,
+            owners: Owners::open(pins)?,
             way: wish.map_or(offered, Ok)?,
             attached: BTreeSet::new(),
             one_way: BTreeSet::new(),
@@ -162,22 +166,24 @@ impl Packets {
         &self.host
     }
 
-    /// Attaches to the interfaces that are new and leaves those that are no longer wanted. An interface that
-    /// fails is reported and may be tried again; the others are not held up.
-    pub fn sync(&mut self, wanted: &BTreeSet<u32>) -> Vec<PacketError> {
+    /// Attaches to the interfaces that are new and leaves those that are no longer wanted; each with the pod at its other
+    /// end, where that is known. An interface that fails is reported and may be tried again; the others are not held up.
+    pub fn sync(&mut self, wanted: &BTreeMap<u32, Option<Owner>>) -> Vec<PacketError> {
         let host = self.host.clone();
         host.run(|| Ok(self.sync_here(wanted)))
             .unwrap_or_else(|error| vec![error.into()])
     }
 
-    fn sync_here(&mut self, wanted: &BTreeSet<u32>) -> Vec<PacketError> {
+    fn sync_here(&mut self, wanted: &BTreeMap<u32, Option<Owner>>) -> Vec<PacketError> {
         let mut errors = Vec::new();
+        // Before anything is detached: what still runs there must not take an interface for a pod's that has gone.
+        errors.extend(self.owners.keep(wanted).err().map(PacketError::from));
         let present: BTreeSet<u32> = self.attached.iter().map(|(_, ifindex, _)| *ifindex).collect();
-        for ifindex in present.difference(wanted) {
+        for ifindex in present.iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
             errors.extend(self.leave(*ifindex).err());
         }
-        for ifindex in wanted {
-            errors.extend(self.enter(*ifindex).err());
+        for (ifindex, owner) in wanted {
+            errors.extend(self.enter(*ifindex, *owner).err());
         }
         errors.retain(|error| !error.is_gone());
         errors
@@ -221,8 +227,12 @@ impl Packets {
         shortfall
     }
 
-    /// Attaches what is missing at an interface.
-    fn enter(&mut self, ifindex: u32) -> Result<(), PacketError> {
+    /// Attaches what is missing at an interface. Whose it is stands there before the first packet.
+    fn enter(&mut self, ifindex: u32, owner: Option<Owner>) -> Result<(), PacketError> {
+        match owner {
+            Some(owner) => self.owners.set(ifindex, owner)?,
+            None => self.owners.clear(ifindex)?,
+        }
         // First away with what a previous agent attached the other way: rather a packet uncounted than twice.
         self.detach(ifindex, self.way.other())?;
         self.one_way.remove(&ifindex);

@@ -1,12 +1,14 @@
 //! The maps the agent writes, typed.
 
+use std::collections::BTreeSet;
+
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie};
 use mesh_common::{
     abi::map,
     addr::Addr,
     config::Config,
     policy::PolicyKey,
-    rules::{CidrKey, PodRules},
+    rules::{CidrKey, PodRules, Source, SourceKey},
     service::{Backend, Frontend, Member, ServiceInfo, Slot},
     tag::Tagged,
     workload::PodRef,
@@ -16,7 +18,7 @@ use thiserror::Error;
 use super::pins::Pins;
 use crate::{
     model::op::{Observed, Op, Touched},
-    model::policy,
+    model::policy::{self, sources::SourceOp},
     sys::raw::{Data, Raw},
 };
 
@@ -42,7 +44,8 @@ pub struct Tables {
     members: Hash<Member, u32>,
     policy: Hash<PolicyKey, Tagged>,
     classes: Hash<Addr, Tagged>,
-    cidrs: Prefixes,
+    cidrs: Prefixes<Addr>,
+    sources: Prefixes<Source>,
     pod_rules: Hash<u32, PodRules>,
     config: Slots<Config>,
 }
@@ -65,6 +68,7 @@ impl Tables {
             policy: Hash::open(pins, map::POLICY)?,
             classes: Hash::open(pins, map::CLASSES)?,
             cidrs: Prefixes::open(pins, map::CIDRS)?,
+            sources: Prefixes::open(pins, map::SOURCES)?,
             pod_rules: Hash::open(pins, map::POD_RULES)?,
             config: Slots::open(pins, map::CONFIG)?,
         })
@@ -104,8 +108,8 @@ impl Tables {
             policy::Op::RemoveRule(key) => self.policy.remove(*key),
             policy::Op::SetClass { addr, value } => self.classes.set(*addr, *value),
             policy::Op::RemoveClass(addr) => self.classes.remove(*addr),
-            policy::Op::SetCidr { prefix, class } => self.cidrs.set(*prefix, *class),
-            policy::Op::RemoveCidr(prefix) => self.cidrs.remove(*prefix),
+            policy::Op::SetCidr { prefix, class } => self.cidrs.set(prefix.length, prefix.addr, *class),
+            policy::Op::RemoveCidr(prefix) => self.cidrs.remove(prefix.length, prefix.addr),
             policy::Op::SetPodRules { workload, rules } => self.pod_rules.set(*workload, *rules),
             policy::Op::RemovePodRules(workload) => self.pod_rules.remove(*workload),
             policy::Op::JudgeAgain => {
@@ -126,9 +130,36 @@ impl Tables {
         Ok(policy::Observed {
             rules: self.policy.entries()?,
             classes: self.classes.entries()?,
-            cidrs: self.cidrs.entries()?,
+            cidrs: self
+                .cidrs
+                .entries()?
+                .into_iter()
+                .map(|(length, addr, class)| (CidrKey { length, addr }, class))
+                .collect(),
             pods: self.pod_rules.entries()?,
         })
+    }
+
+    /// Carries out one write to the addresses that pods may use beside their own.
+    ///
+    /// # Errors
+    /// The kernel's, with the map's name.
+    pub fn apply_source(&mut self, op: &SourceOp) -> Result<(), TableError> {
+        match op {
+            SourceOp::Allow(key) => self.sources.set(key.length, key.source, 1),
+            SourceOp::Forbid(key) => self.sources.remove(key.length, key.source),
+        }
+    }
+
+    /// Reads the addresses that pods may use beside their own back.
+    ///
+    /// # Errors
+    /// The kernel's, with the map's name.
+    pub fn observe_sources(&self) -> Result<BTreeSet<SourceKey>, TableError> {
+        let entries = self.sources.entries()?.into_iter();
+        Ok(entries
+            .map(|(length, source, _)| SourceKey { length, source })
+            .collect())
     }
 
     /// Reads everything but the tables of policies back.
@@ -278,19 +309,19 @@ impl<K: Data, V: Data> Hash<K, V> {
 }
 
 /// An array.
-struct Slots<V: Data> {
+pub(super) struct Slots<V: Data> {
     name: &'static str,
     map: Array<MapData, Raw<V>>,
 }
 
 impl<V: Data> Slots<V> {
-    fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
         let map = Array::try_from(open(pins, name, Map::Array)?)
             .map_err(|source| TableError { map: name, source })?;
         Ok(Self { name, map })
     }
 
-    fn set(&mut self, index: u32, value: V) -> Result<(), TableError> {
+    pub(super) fn set(&mut self, index: u32, value: V) -> Result<(), TableError> {
         self.map.set(index, Raw(value), 0).map_err(|source| TableError {
             map: self.name,
             source,
@@ -298,7 +329,7 @@ impl<V: Data> Slots<V> {
     }
 
     /// `None` beyond the end.
-    fn get(&self, index: u32) -> Result<Option<V>, TableError> {
+    pub(super) fn get(&self, index: u32) -> Result<Option<V>, TableError> {
         if index >= self.map.len() {
             return Ok(None);
         }
@@ -312,7 +343,7 @@ impl<V: Data> Slots<V> {
     }
 
     /// The elements that exist.
-    fn get_all(&self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<(u32, V)>, TableError> {
+    pub(super) fn get_all(&self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<(u32, V)>, TableError> {
         let element = |index| {
             self.get(index)
                 .map(|value| value.map(|value| (index, value)))
@@ -323,39 +354,38 @@ impl<V: Data> Slots<V> {
 }
 
 /// The table that is looked up by the longest prefix.
-struct Prefixes {
+struct Prefixes<K: Data> {
     name: &'static str,
-    map: LpmTrie<MapData, Raw<Addr>, u32>,
+    map: LpmTrie<MapData, Raw<K>, u32>,
 }
 
-impl Prefixes {
+impl<K: Data> Prefixes<K> {
     fn open(pins: &Pins, name: &'static str) -> Result<Self, TableError> {
         let map = LpmTrie::try_from(open(pins, name, Map::LpmTrie)?)
             .map_err(|source| TableError { map: name, source })?;
         Ok(Self { name, map })
     }
 
-    fn set(&mut self, prefix: CidrKey, class: u32) -> Result<(), TableError> {
-        let key = lpm_trie::Key::new(prefix.length, Raw(prefix.addr));
+    fn set(&mut self, length: u32, prefix: K, value: u32) -> Result<(), TableError> {
+        let key = lpm_trie::Key::new(length, Raw(prefix));
         self.map
-            .insert(&key, class, 0)
+            .insert(&key, value, 0)
             .map_err(|source| self.error(source))
     }
 
-    fn remove(&mut self, prefix: CidrKey) -> Result<(), TableError> {
-        let key = lpm_trie::Key::new(prefix.length, Raw(prefix.addr));
+    fn remove(&mut self, length: u32, prefix: K) -> Result<(), TableError> {
+        let key = lpm_trie::Key::new(length, Raw(prefix));
         match self.map.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(source) => Err(self.error(source)),
         }
     }
 
-    fn entries(&self) -> Result<Vec<(CidrKey, u32)>, TableError> {
-        let entry = |entry: Result<(lpm_trie::Key<Raw<Addr>>, u32), MapError>| match entry {
-            Ok((key, class)) => {
-                let Raw(addr) = key.data();
-                let length = key.prefix_len();
-                Some(Ok((CidrKey { length, addr }, class)))
+    fn entries(&self) -> Result<Vec<(u32, K, u32)>, TableError> {
+        let entry = |entry: Result<(lpm_trie::Key<Raw<K>>, u32), MapError>| match entry {
+            Ok((key, value)) => {
+                let Raw(prefix) = key.data();
+                Some(Ok((key.prefix_len(), prefix, value)))
             }
             Err(MapError::KeyNotFound) => None,
             Err(source) => Some(Err(self.error(source))),
@@ -368,6 +398,14 @@ impl Prefixes {
             map: self.name,
             source,
         }
+    }
+}
+
+/// What this side of the kernel does not do with a map.
+pub(super) const fn refused(map: &'static str, why: std::io::Error) -> TableError {
+    TableError {
+        map,
+        source: MapError::IoError(why),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod ports;
 mod question;
 pub mod reference;
 mod set;
+pub mod sources;
 pub mod tables;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use mesh_common::{
     addr::{Addr, Port, Protocol, socket_addr},
     decide::tcp::{self, End},
     flow::{EventKind, FlowEvent},
+    policy::Reason,
     sock::flag,
 };
 use serde::{Deserialize, Serialize};
@@ -109,8 +110,8 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         EventKind::NoEndpoint => ("refused", "no_endpoint"),
         EventKind::Inconsistent => ("refused", "inconsistent"),
         EventKind::Pending => ("refused", "pending"),
-        EventKind::Denied => ("denied", "policy"),
-        EventKind::Audited => ("audited", "policy"),
+        EventKind::Denied => ("denied", refusal(event)),
+        EventKind::Audited => ("audited", refusal(event)),
     };
     let pending = sock.flags & flag::PENDING != 0;
     let by = if pending { "cgroup" } else { "cookie" };
@@ -143,6 +144,13 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         acceleration: Acceleration::of(&sock.accel, event.received),
         cookie: sock.cookie,
     })
+}
+
+/// Why policies refused it, in a word.
+fn refusal(event: &FlowEvent) -> &'static str {
+    Reason::from_number(event.denial.reason)
+        .unwrap_or(Reason::Policy)
+        .name()
 }
 
 /// Makes a record of what packets told. `time` is when it happened.

@@ -24,7 +24,7 @@ impl Ledger {
         self.endpoints.pods.ids.key(id)
     }
 
-    /// The workload id of a pod that has one.
+    /// The workload id of a pod; `None` before it has one.
     #[must_use]
     pub fn id_of(&self, pod: &PodKey) -> Option<u32> {
         let held = self.workloads.pods.get(pod)?;

@@ -203,6 +203,14 @@ fn every_kernel_counter_is_told_by_its_kind() {
         "mesh_events_lost_total 22",
         "mesh_losses_total{reason=\"traffic_full\"} 23",
         "mesh_losses_total{reason=\"udp_traffic_full\"} 24",
+        "mesh_verdicts_total{verdict=\"denied\",reason=\"spoofed\",direction=\"egress\"} 32",
+        "mesh_verdicts_total{verdict=\"denied\",reason=\"stray\",direction=\"ingress\"} 33",
+        "mesh_verdicts_total{verdict=\"denied\",reason=\"unreadable\",direction=\"egress\"} 34",
+        "mesh_verdicts_total{verdict=\"denied\",reason=\"unreadable\",direction=\"ingress\"} 35",
+        "mesh_verdicts_total{verdict=\"allowed\",reason=\"icmp\",direction=\"egress\"} 36",
+        "mesh_verdicts_total{verdict=\"allowed\",reason=\"icmp\",direction=\"ingress\"} 37",
+        "mesh_losses_total{reason=\"flow_quota\"} 38",
+        "mesh_losses_total{reason=\"event_quota\"} 39",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n{text}");
     }

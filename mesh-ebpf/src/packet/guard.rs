@@ -1,0 +1,196 @@
+//! Whether a frame passes: first whose addresses it bears, then what policies say.
+
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::{btf_maps::lpm_trie::Key, programs::TcContext};
+use mesh_common::{
+    addr::Addr,
+    config,
+    counter::Counter,
+    decide::spoof::{self, Claim},
+    packet::{hash_interface, places},
+    policy::{Direction, Reason},
+    rules::{Sets, SourceKey},
+    tag::Tagged,
+    workload,
+};
+
+use super::{
+    frame::{self, ETHERNET, Frame, ICMPV6, Packet, Piece},
+    police,
+    report::{self, Subject},
+};
+use crate::{
+    count::count,
+    judge,
+    maps::{CONFIG, INTERFACES, SOURCES},
+    pod,
+};
+
+/// A pod at an interface, and a packet's way.
+#[derive(Clone, Copy)]
+pub struct Pod {
+    /// Its workload id.
+    pub workload: u32,
+    /// Its rule sets.
+    pub sets: Sets,
+    /// Out of it, or into it.
+    pub way: Direction,
+}
+
+/// Whether a frame passes. Where no pod is known, or nothing of it, all passes but what a closed namespace keeps back.
+#[inline(always)]
+pub fn passes(ctx: &TcContext, ifindex: u32, frame: &Frame, way: Direction) -> bool {
+    let Some(owner) = at(ifindex) else { return true };
+    let workload = owner.id();
+    let Some(sets) = judge::sets(workload) else {
+        return owner.flags() & workload::flag::CLOSED == 0 || !is_enabled() || {
+            count(Counter::Pending);
+            false
+        };
+    };
+    let pod = Pod {
+        workload,
+        sets,
+        way,
+    };
+    match frame {
+        Frame::Ip(packet) => {
+            is_addressed(ctx, &pod, packet) && (sets.is_open() || police::passes(ctx, &pod, packet))
+        }
+        Frame::Arp => way as u8 == Direction::Ingress as u8 || is_resolved(ctx, &pod),
+        Frame::Other => sets.of(way) == mesh_common::policy::OPEN || report::unreadable(&pod, None),
+        Frame::Cut => report::foreign(&pod, None),
+    }
+}
+
+/// The pod at the other end of an interface.
+#[inline(always)]
+fn at(ifindex: u32) -> Option<Tagged> {
+    places(ifindex).find_map(|place| {
+        let slot = INTERFACES.get_ptr(place)?;
+        // SAFETY: `slot` points into the map's value for as long as the program runs.
+        if unsafe { read_volatile(addr_of!((*slot).ifindex)) } != ifindex {
+            return None;
+        }
+        // SAFETY: as above; one word, read at once.
+        let pod: Tagged = unsafe { read_volatile(addr_of!((*slot).pod)) };
+        pod.belongs_to(hash_interface(ifindex)).then_some(pod)
+    })
+}
+
+/// Whether a packet bears an address of the pod, as its source or destination.
+#[inline(always)]
+fn is_addressed(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
+    let egress = pod.way as u8 == Direction::Egress as u8;
+    let addr = if egress { &packet.source } else { &packet.destination };
+    let own = judge::seen_from(pod.workload, addr).map_or(Addr::default(), |(_, own)| own);
+    let claim = if egress {
+        spoof::source(addr, &own)
+    } else {
+        spoof::destination(addr, &own)
+    };
+    let bears_own = match claim {
+        Claim::Own if egress && packet.protocol == ICMPV6 => is_honest(ctx, pod, packet),
+        Claim::Own | Claim::Many => true,
+        Claim::Neighbour if egress => is_honest(ctx, pod, packet),
+        Claim::Neighbour => true,
+        Claim::Other => owns(pod.workload, addr),
+    };
+    bears_own || report::foreign(pod, Some(packet))
+}
+
+/// Whether a message among neighbours is one that a pod may send. One from an address of the pod's own may be anything,
+/// but neighbours are told of nobody else's.
+#[inline(never)]
+fn is_honest(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
+    let neighbourly = |kind: &u8| packet.protocol == ICMPV6 && spoof::is_neighbourly(*kind);
+    let of_neighbours = spoof::is_link_local(&packet.source) || packet.source == Addr::default();
+    // A piece of a packet is no message of neighbours (RFC 6980).
+    let kind = match packet.piece {
+        Piece::Whole => frame::header::<u8>(ctx, packet),
+        Piece::First | Piece::Later | Piece::Unreadable => None,
+    };
+    let Some(kind) = kind.filter(neighbourly) else {
+        return !of_neighbours;
+    };
+    if kind != spoof::NEIGHBOUR_ADVERTISEMENT {
+        return true;
+    }
+    // Type, code, checksum, flags: four bytes each half.
+    let Ok(target) = ctx.load::<[u8; 16]>(packet.header as usize + 8) else {
+        return false;
+    };
+    let target = frame::v6(target);
+    spoof::is_link_local(&target) || is_own(pod.workload, &target)
+}
+
+/// Whether what a pod says of addresses on its link is about its own: the sender's, or none where it only asks whether
+/// somebody has one.
+#[inline(never)]
+fn is_resolved(ctx: &TcContext, pod: &Pod) -> bool {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Arp {
+        /// Kinds and lengths of the addresses of both layers.
+        kinds: [u8; 6],
+        operation: [u8; 2],
+        hardware: [u8; 6],
+        sender: [u8; 4],
+    }
+    const ETHERNET_AND_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
+    let arp = frame::at::<Arp, ETHERNET>(ctx);
+    let honest = arp.is_some_and(|arp| {
+        let sender = frame::v4(arp.sender);
+        arp.kinds == ETHERNET_AND_IPV4 && (sender.v4_word() == 0 || is_own(pod.workload, &sender))
+    });
+    honest || report::foreign(pod, None)
+}
+
+/// Whether an address is the pod's, asked in the order of what it costs.
+#[inline(always)]
+fn is_own(workload: u32, addr: &Addr) -> bool {
+    judge::seen_from(workload, addr).is_some_and(|(_, own)| own == *addr) || owns(workload, addr)
+}
+
+/// Whether an address is one of the pod's others, or one that it is allowed.
+#[inline(never)]
+fn owns(workload: u32, addr: &Addr) -> bool {
+    if pod::owner(addr).is_some_and(|owner| owner.id() == workload) {
+        return true;
+    }
+    let key = SourceKey::host(workload, *addr);
+    // The kernel frees the elements of this kind of table after a grace period.
+    SOURCES.get(&Key::new(key.length, key.source)).is_some()
+}
+
+/// Whether the kill switch is off.
+#[inline(always)]
+pub fn is_enabled() -> bool {
+    CONFIG
+        .get(0)
+        .is_some_and(|config| config.flags & config::flag::DISABLED == 0)
+}
+
+/// What a frame without an address of the pod is reported as.
+pub const fn foreign(way: Direction) -> (Counter, Option<Reason>) {
+    match way {
+        Direction::Egress => (Counter::Spoofed, Some(Reason::Spoofed)),
+        Direction::Ingress => (Counter::Stray, None),
+    }
+}
+
+/// A frame, seen from the pod: its own address and the other end's.
+#[inline(always)]
+pub fn seen_from_pod(packet: &Packet, way: Direction) -> Subject {
+    let (local, remote) = match way {
+        Direction::Egress => (packet.source, packet.destination),
+        Direction::Ingress => (packet.destination, packet.source),
+    };
+    Subject {
+        local,
+        remote,
+        protocol: packet.protocol,
+        ..Subject::default()
+    }
+}

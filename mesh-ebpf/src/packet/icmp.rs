@@ -1,0 +1,114 @@
+//! ICMP, which policies cannot name.
+
+use core::mem::size_of;
+
+use aya_ebpf::programs::TcContext;
+use mesh_common::{
+    counter::Counter,
+    decide::{
+        icmp::{self, Use},
+        track::Ruling,
+    },
+    policy::{Direction, OPEN, Transport},
+};
+
+use super::{
+    frame::{self, ICMP, ICMPV6, Ipv4, Ipv6, Packet, TCP, UDP, port},
+    guard::{self, Pod},
+    police,
+    report::{self, Subject},
+};
+use crate::{count::count, track};
+
+/// Length of the header, behind which an error quotes.
+const HEADER: u32 = 8;
+
+/// Whether a message passes; `None` where it is like any protocol without ports.
+#[inline(always)]
+pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> Option<bool> {
+    let v4 = packet.source.is_v4();
+    // Each family has its own.
+    if v4 != (packet.protocol == ICMP) {
+        return None;
+    }
+    let Some(kind) = frame::header::<u8>(ctx, packet) else {
+        return Some(pod.sets.of(pod.way) == OPEN || report::unreadable(pod, Some(packet)));
+    };
+    match if v4 { icmp::v4(kind) } else { icmp::v6(kind) } {
+        Use::Upkeep => {}
+        Use::Error if concerns(ctx, pod, packet) => {}
+        Use::Error => {
+            let ruling = police::rule(pod.sets, &guard::seen_from_pod(packet, pod.way), pod.way);
+            report::said(pod, &guard::seen_from_pod(packet, pod.way), pod.way, ruling);
+            return Some(!matches!(ruling, Ruling::Denied));
+        }
+        Use::Other => return None,
+    }
+    count(match pod.way {
+        Direction::Egress => Counter::UpkeepEgress,
+        Direction::Ingress => Counter::UpkeepIngress,
+    });
+    Some(true)
+}
+
+/// Whether an error is about a packet of a flow that is known, or that policies let pass. A function of its own, since the
+/// stack is short.
+#[inline(never)]
+fn concerns(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
+    let mut subject = Subject::default();
+    if !quoted(ctx, pod, packet, &mut subject) {
+        return false;
+    }
+    if matches!(subject.protocol, ICMP | ICMPV6) {
+        // Only an echo is quoted to whom it concerns: errors are not answered with errors.
+        return true;
+    }
+    let key = police::key(pod, &subject);
+    if track::knows(&key) {
+        return true;
+    }
+    Direction::ALL
+        .into_iter()
+        .any(|direction| !matches!(police::rule(pod.sets, &subject, direction), Ruling::Denied))
+}
+
+/// The flow of the packet that an error quotes, seen from the pod.
+#[inline(never)]
+fn quoted(ctx: &TcContext, pod: &Pod, packet: &Packet, subject: &mut Subject) -> bool {
+    let at = packet.header + HEADER;
+    let (source, destination, protocol, header) = if packet.source.is_v4() {
+        let Ok(ip) = ctx.load::<Ipv4>(at as usize) else {
+            return false;
+        };
+        if ip.offset() != 0 {
+            return false;
+        }
+        let (from, to) = (frame::v4(ip.from), frame::v4(ip.to));
+        (from, to, ip.protocol, at + ip.length())
+    } else {
+        let Ok(ip) = ctx.load::<Ipv6>(at as usize) else {
+            return false;
+        };
+        let (from, to) = (frame::v6(ip.from), frame::v6(ip.to));
+        (from, to, ip.next, at + size_of::<Ipv6>() as u32)
+    };
+    // What is told to the pod was sent by it, and the other way round.
+    let sent = matches!(pod.way, Direction::Ingress);
+    (subject.local, subject.remote) = if sent {
+        (source, destination)
+    } else {
+        (destination, source)
+    };
+    subject.protocol = protocol;
+    if protocol == TCP || protocol == UDP || protocol == Transport::Sctp as u8 {
+        let Ok([from, to]) = ctx.load::<[[u8; 2]; 2]>(header as usize) else {
+            return false;
+        };
+        (subject.local_port, subject.remote_port) = if sent {
+            (port(from), port(to))
+        } else {
+            (port(to), port(from))
+        };
+    }
+    true
+}
