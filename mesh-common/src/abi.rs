@@ -7,6 +7,7 @@ use crate::{
     conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
     counter::Counter,
     flow::{Traffic, TrafficKey},
+    inbound::{Inbound, Stamp},
     packet::{self, InterfaceSlot, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
     policy::PolicyKey,
     rules::{CidrKey, PodRules, SourceKey},
@@ -88,6 +89,10 @@ pub mod map {
     pub const INTERFACES: &str = "INTERFACES";
     /// Set of [`crate::rules::SourceKey`], by the longest prefix: addresses that pods may use beside their own.
     pub const SOURCES: &str = "SOURCES";
+    /// [`crate::inbound::Inbound`] to [`crate::inbound::Stamp`]: the host's own sockets, on their way to pods of this node.
+    pub const HOST_FLOWS: &str = "HOST_FLOWS";
+    /// [`crate::inbound::Inbound`] to [`crate::inbound::Stamp`]: refused at a pod's listeners a moment ago.
+    pub const REFUSED: &str = "REFUSED";
     /// One [`crate::config::Config`].
     pub const CONFIG: &str = "CONFIG";
 }
@@ -158,7 +163,7 @@ impl MapSpec {
 }
 
 /// Every pinned map.
-pub const MAPS: [MapSpec; 33] = [
+pub const MAPS: [MapSpec; 35] = [
     MapSpec::agent::<u64, PodRef>(map::PODS, MapKind::Hash, size::PODS),
     MapSpec::agent::<u64, PodRef>(map::PENDING_PODS, MapKind::Hash, size::PENDING_PODS),
     MapSpec::agent::<Addr, Tagged>(map::WORKLOADS, MapKind::Hash, size::WORKLOADS),
@@ -185,6 +190,8 @@ pub const MAPS: [MapSpec; 33] = [
     MapSpec::kernel::<TrackKey, Tagged>(map::CT_TCP, MapKind::LruHash, size::CT_TCP),
     MapSpec::kernel::<FragmentKey, u64>(map::FRAGMENTS, MapKind::LruHash, size::FRAGMENTS),
     MapSpec::kernel::<u32, Quotas>(map::QUOTAS, MapKind::LruHash, size::PODS),
+    MapSpec::kernel::<Inbound, Stamp>(map::HOST_FLOWS, MapKind::LruHash, size::HOST_FLOWS),
+    MapSpec::kernel::<Inbound, Stamp>(map::REFUSED, MapKind::LruHash, size::REFUSED),
     MapSpec::kernel::<u32, SockState>(map::SOCK_STATE, MapKind::SkStorage, 0),
     MapSpec::kernel::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::COUNT),
     MapSpec::kernel::<TrafficKey, Traffic>(map::TRAFFIC, MapKind::PerCpuHash, size::TRAFFIC),
@@ -232,6 +239,11 @@ pub mod size {
     pub const FRAGMENTS: usize = 4_096;
     /// Prefixes that pods may use beside their own addresses.
     pub const SOURCES: usize = 16_384;
+    /// Handshakes of the host's own sockets with pods in a minute: 500 pods with three probes each every ten seconds are
+    /// 9,600.
+    pub const HOST_FLOWS: usize = 16_384;
+    /// Handshakes that were refused within seconds.
+    pub const REFUSED: usize = 16_384;
     /// Pairs of a pod of this node and a service it talks to.
     pub const TRAFFIC: usize = 65_536;
     /// Interfaces of pods.

@@ -59,4 +59,8 @@ pub mod flag {
     pub const ACCEL_OFF: u32 = 1 << 4;
     /// What a policy refuses fails with EPERM instead of ECONNREFUSED.
     pub const DENY_WITH_EPERM: u32 = 1 << 5;
+    /// A pod of this node has rules: the host's own sockets that connect to such pods are noted, so that they pass. Set before
+    /// the first rules are written, and cleared after the last are gone. Without it nothing is noted, so that rules hold
+    /// for the host, too.
+    pub const POLICED: u32 = 1 << 6;
 }

@@ -172,10 +172,7 @@ mod tests {
                 remote_port: flow.local_port,
                 ..flow
             },
-            TrackKey {
-                protocol: 17,
-                ..flow
-            },
+            TrackKey { protocol: 17, ..flow },
         ];
         assert!(others.iter().all(|other| !judged.belongs_to(other.hash())));
     }

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
     flow::{FlowEvent, LiveFlow, Traffic, TrafficKey},
+    inbound::{Inbound, Stamp},
     packet::{InterfaceSlot, PacketSlot, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     pending::Levels,
     policy::{Denial, PolicyKey},
@@ -63,6 +64,8 @@ hold! {
     Quotas: 16, 8;
     InterfaceSlot: 16, 8;
     SourceKey: 24, 4;
+    Inbound: 36, 4;
+    Stamp: 8, 8;
     PodRules: 48, 8;
     CidrKey: 20, 4;
     Denial: 8, 4;

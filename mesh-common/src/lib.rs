@@ -17,6 +17,7 @@ pub mod conntrack;
 pub mod counter;
 pub mod decide;
 pub mod flow;
+pub mod inbound;
 mod layout;
 pub mod names;
 pub mod packet;

@@ -103,7 +103,10 @@ impl Sets {
     /// Bits of [`flag`].
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "cut to the four bits of flags on purpose")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "cut to the four bits of flags on purpose"
+    )]
     pub const fn flags(self) -> u8 {
         (self.0 >> (2 * SET_BITS)) as u8 & 0xf
     }

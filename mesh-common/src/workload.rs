@@ -33,6 +33,6 @@ pub mod flag {
     pub const ENROLLED: u8 = 1 << 1;
     /// The pod's owner asks for acceleration.
     pub const ACCELERATED: u8 = 1 << 2;
-    /// The pod's namespace fails closed; in `PODS` and `PENDING_PODS` only.
+    /// The pod's namespace fails closed: nothing passes of which it is not known whether it may.
     pub const CLOSED: u8 = 1 << 3;
 }

@@ -7,6 +7,7 @@ use mesh_common::{
     addr::Protocol,
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
+    inbound::Inbound,
     policy::{Denial, Direction},
     sock::{SockState, flag},
 };
@@ -103,6 +104,31 @@ pub fn packet(workload: u32, subject: &Subject, kind: EventKind, denial: Denial)
     let ingress = denial.direction == Direction::Ingress as u8;
     sock.flags = if ingress { flag::PASSIVE } else { flag::ACTIVE };
     (sock.pod, sock.peer) = (workload, pod::workload_at(&subject.remote));
+    entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
+}
+
+/// Sends word of a handshake that was refused at a pod's listener, or would have been. Filled as [`refused`] does.
+#[inline(never)]
+pub fn refused_inbound(kind: EventKind, pod: u32, asked: &Inbound, denial: &Denial) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count(Counter::EventsLost);
+        return;
+    };
+    let event: *mut FlowEvent = entry.as_mut_ptr();
+    storage::zero(event);
+    // SAFETY: the record was reserved just now, and all zero is a valid one.
+    let event = unsafe { &mut *event };
+    event.kind = kind as u32;
+    event.protocol = Protocol::Tcp as u32;
+    // SAFETY: the helper has no preconditions.
+    event.at_ns = unsafe { bpf_ktime_get_ns() };
+    event.denial = *denial;
+    let sock = &mut event.sock;
+    (sock.asked_addr, sock.asked_port) = (asked.local, asked.local_port);
+    (sock.local_addr, sock.local_port) = (asked.local, asked.local_port);
+    (sock.remote_addr, sock.remote_port) = (asked.remote, asked.remote_port);
+    (sock.pod, sock.peer) = (pod, pod::workload_at(&asked.remote));
+    sock.flags = flag::PASSIVE;
     entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 

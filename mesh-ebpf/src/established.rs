@@ -18,7 +18,7 @@ use mesh_common::{
 
 use crate::{
     count::count,
-    emit, enrol,
+    emit, enrol, hosts,
     maps::CONFIG,
     marks, pending, pod,
     segment::{self, figures},
@@ -70,7 +70,7 @@ fn run<const ACCEL: bool>(ctx: &SockOpsContext) -> u32 {
 #[inline(always)]
 fn asked<const ACCEL: bool>(ctx: &SockOpsContext) {
     let Some((sock, _)) = adopt::<ACCEL>(ctx) else {
-        return;
+        return hosts::connects(ctx);
     };
     sock.flags |= flag::ACTIVE;
     sock.established_ns = 0;

@@ -22,6 +22,8 @@ mod datagram;
 mod emit;
 mod enrol;
 mod established;
+mod hosts;
+mod inbound;
 mod judge;
 mod kernel;
 mod listing;

@@ -16,6 +16,7 @@ use mesh_common::{
     conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
     counter::Counter,
     flow::{FlowEvent, Traffic, TrafficKey},
+    inbound::{Inbound, Stamp},
     packet::{InterfaceSlot, PacketSlot, UdpKey, UdpServiceKey, UdpTraffic},
     policy::PolicyKey,
     rules::{PodRules, Source},
@@ -101,6 +102,10 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, u64, { size::FRAGMENTS }> = LruHas
 
 #[btf_map]
 pub static QUOTAS: LruHashMap<u32, Quotas, { size::PODS }> = LruHashMap::new();
+pub static HOST_FLOWS: LruHashMap<Inbound, Stamp, { size::HOST_FLOWS }> = LruHashMap::new();
+
+#[btf_map]
+pub static REFUSED: LruHashMap<Inbound, Stamp, { size::REFUSED }> = LruHashMap::new();
 
 #[btf_map]
 pub static SOCK_STATE: SkStorage<SockState> = SkStorage::new();

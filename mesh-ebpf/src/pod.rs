@@ -108,7 +108,7 @@ pub fn owner(addr: &Addr) -> Option<Tagged> {
 
 /// Whether the kill switch is off.
 #[inline(always)]
-fn enabled() -> bool {
+pub fn enabled() -> bool {
     CONFIG
         .get(0)
         .is_some_and(|config| config.flags & config::flag::DISABLED == 0)

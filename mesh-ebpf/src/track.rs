@@ -66,7 +66,9 @@ pub fn refresh(key: &TrackKey, last_ns: u64, now_ns: u64) {
     if now_ns.saturating_sub(last_ns) < REFRESH_NS {
         return;
     }
-    let Some(flow) = CT_ANY.get_ptr_mut(key) else { return };
+    let Some(flow) = CT_ANY.get_ptr_mut(key) else {
+        return;
+    };
     let flow: *mut Tracked = flow;
     // SAFETY: `flow` points into the map's value for as long as the program runs; one word, written at once. In an element
     // that was recycled it makes another flow live as much longer.

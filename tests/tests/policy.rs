@@ -11,8 +11,10 @@ use harness::{Sandbox, until};
 use serde_json::json;
 
 fn egress_to_nobody(name: &str) -> Manifest {
-    Manifest::new("networking.k8s.io/v1", "NetworkPolicy", Some("shop"), name)
-        .set("spec", json!({"podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"]}))
+    Manifest::new("networking.k8s.io/v1", "NetworkPolicy", Some("shop"), name).set(
+        "spec",
+        json!({"podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"]}),
+    )
 }
 
 #[test]
@@ -36,7 +38,9 @@ fn a_caller_is_refused_at_once() -> Result<()> {
     let sent = client.run(|| UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", "10.0.1.2:53"));
     ensure!(sent.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused));
     manifests.delete(&egress_to_nobody("none"))?;
-    ensure!(until(Duration::from_secs(5), || client.run(|| TcpStream::connect("10.0.1.2:80")).is_ok()));
+    ensure!(until(Duration::from_secs(5), || client
+        .run(|| TcpStream::connect("10.0.1.2:80"))
+        .is_ok()));
     drop((listener, agent));
     Ok(())
 }

@@ -343,7 +343,10 @@ impl<V: Data> Slots<V> {
     }
 
     /// The elements that exist.
-    pub(super) fn get_all(&self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<(u32, V)>, TableError> {
+    pub(super) fn get_all(
+        &self,
+        indices: impl IntoIterator<Item = u32>,
+    ) -> Result<Vec<(u32, V)>, TableError> {
         let element = |index| {
             self.get(index)
                 .map(|value| value.map(|value| (index, value)))

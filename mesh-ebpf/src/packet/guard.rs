@@ -49,11 +49,7 @@ pub fn passes(ctx: &TcContext, ifindex: u32, frame: &Frame, way: Direction) -> b
             false
         };
     };
-    let pod = Pod {
-        workload,
-        sets,
-        way,
-    };
+    let pod = Pod { workload, sets, way };
     match frame {
         Frame::Ip(packet) => {
             is_addressed(ctx, &pod, packet) && (sets.is_open() || police::passes(ctx, &pod, packet))
@@ -83,7 +79,11 @@ fn at(ifindex: u32) -> Option<Tagged> {
 #[inline(always)]
 fn is_addressed(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     let egress = pod.way as u8 == Direction::Egress as u8;
-    let addr = if egress { &packet.source } else { &packet.destination };
+    let addr = if egress {
+        &packet.source
+    } else {
+        &packet.destination
+    };
     let own = judge::seen_from(pod.workload, addr).map_or(Addr::default(), |(_, own)| own);
     let claim = if egress {
         spoof::source(addr, &own)

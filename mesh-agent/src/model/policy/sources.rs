@@ -79,11 +79,17 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written_and_what_goes_goes_first() {
-        let (before, after) = (cidrs(&["10.1.0.0/16", "10.2.0.0/16"]), cidrs(&["10.2.0.0/16", "10.0.0.0/8"]));
+        let (before, after) = (
+            cidrs(&["10.1.0.0/16", "10.2.0.0/16"]),
+            cidrs(&["10.2.0.0/16", "10.0.0.0/8"]),
+        );
         let held = wanted([(7, &before[..])]);
         let next = wanted([(7, &after[..])]);
         let ops = plan(&held, &next);
-        assert!(matches!(ops[..], [SourceOp::Forbid(_), SourceOp::Allow(_)]), "{ops:?}");
+        assert!(
+            matches!(ops[..], [SourceOp::Forbid(_), SourceOp::Allow(_)]),
+            "{ops:?}"
+        );
         assert_eq!(plan(&next, &next), []);
         let all = plan(&next, &BTreeSet::new());
         assert!(all.iter().all(|op| matches!(op, SourceOp::Forbid(_))) && all.len() == 2);

@@ -122,12 +122,7 @@ fn the_hosts_own_is_never_judged() {
 fn an_old_flow_is_judged_again_as_it_was_opened() {
     let stale = |opened| Standing::Stale { opened };
     // An answer of the pod to what its peer may still ask, and may no longer.
-    let answer = datagram(
-        Egress,
-        stale(Ingress),
-        no,
-        says(Ruling::Allowed, Ruling::Denied),
-    );
+    let answer = datagram(Egress, stale(Ingress), no, says(Ruling::Allowed, Ruling::Denied));
     assert_eq!(
         (answer.passes, answer.change),
         (true, Change::Enter(flag::BY_PEER))
@@ -135,7 +130,13 @@ fn an_old_flow_is_judged_again_as_it_was_opened() {
     let answer = datagram(Egress, stale(Ingress), no, says(Ruling::Denied, Ruling::Denied));
     assert!(!answer.passes);
     for way in [Ingress, Egress] {
-        let data = segment(way, DATA, stale(Ingress), no, says(Ruling::Allowed, Ruling::Denied));
+        let data = segment(
+            way,
+            DATA,
+            stale(Ingress),
+            no,
+            says(Ruling::Allowed, Ruling::Denied),
+        );
         assert_eq!((data.passes, data.change), (true, Change::Enter(flag::BY_PEER)));
         // That the pod may open such a flow is no excuse for one that it did not open.
         let data = segment(way, DATA, stale(Ingress), no, says(Ruling::Denied, Ruling::Open));
@@ -223,7 +224,10 @@ fn a_segment_of_no_flow_passes_where_either_end_may_have_opened_it() {
         let none = of(Ruling::Denied, Ruling::Denied);
         assert_eq!((none.passes, none.change), (false, Change::None));
         let by_peer = of(Ruling::Allowed, Ruling::Denied);
-        assert_eq!((by_peer.passes, by_peer.change), (true, Change::Enter(flag::BY_PEER)));
+        assert_eq!(
+            (by_peer.passes, by_peer.change),
+            (true, Change::Enter(flag::BY_PEER))
+        );
         let by_pod = of(Ruling::Denied, Ruling::Allowed);
         assert_eq!((by_pod.passes, by_pod.change), (true, Change::Enter(0)));
         let reset = segment(
