@@ -12,6 +12,7 @@ pub mod engine;
 pub mod flock;
 pub mod following;
 pub mod handover;
+mod listeners;
 pub mod lock;
 pub mod mounts;
 pub mod names;

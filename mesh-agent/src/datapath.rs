@@ -4,6 +4,7 @@ pub mod accel;
 mod btf;
 pub mod census;
 pub mod hooks;
+pub mod inbound;
 pub mod links;
 pub mod listing;
 pub mod loader;

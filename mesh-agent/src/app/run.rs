@@ -13,6 +13,7 @@ use super::{
     engine::Engine,
     flock::Patience,
     handover::{self, Loaded},
+    listeners::Listeners,
     lock::RunDir,
     programs,
     publish::Publisher,
@@ -94,18 +95,19 @@ async fn work(
     let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
 
     // To be called once, when everything is known and planned.
-    let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Option<Wire>> {
+    let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<_> {
         engine.retire();
         engine.stamp()?;
         tracing::info!(seconds = started.elapsed().as_secs_f64(), "the tables are right");
         programs::attach(ebpf, pins, &cgroup)?;
+        let listeners = Listeners::start(ebpf, pins, &readiness);
         let wire = programs::count_packets(args.packets, ebpf, pins, &host, &readiness);
-        Ok(wire)
+        Ok((listeners, wire))
     };
-    let mut wire = None;
+    let (mut listeners, mut wire) = (None, None);
     if following.is_complete() {
         engine.take_in_all();
-        wire = begin(&mut engine, &mut ebpf)?;
+        (listeners, wire) = begin(&mut engine, &mut ebpf)?;
     }
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
@@ -114,6 +116,9 @@ async fn work(
     let mut look = Look::default();
     let mut sockets = Sockets::new(pins, run_dir.path(), metrics);
     loop {
+        if let Some(listeners) = &mut listeners {
+            Listeners::follow(listeners, engine.assignment());
+        }
         if let Some(wire) = &mut wire {
             wire.follow(engine.assignment(), |pod| engine.owner(pod));
         }
@@ -135,7 +140,7 @@ async fn work(
                     following.completed();
                     // Ready is what was looked at, and there was nothing to look at before.
                     verify.reset_immediately();
-                    wire = begin(&mut engine, &mut ebpf)?;
+                    (listeners, wire) = begin(&mut engine, &mut ebpf)?;
                 }
             }
             known = addresses.changed() => engine.set_host_addresses(known),
@@ -153,8 +158,12 @@ async fn work(
                 telemetry.probed(report.uses());
             }
             Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &sockets, &following),
-            _ = retry.tick(), if complete => engine.retry(),
+            _ = retry.tick(), if complete => {
+                engine.retry();
+                listeners.iter_mut().for_each(Listeners::retry);
+            }
             _ = verify.tick() => {
+                listeners.iter_mut().for_each(Listeners::keep);
                 wire.iter_mut().for_each(Wire::keep);
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);

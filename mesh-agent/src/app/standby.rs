@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use super::{
     config::RunArgs,
     following::Following,
-    mounts, programs,
+    listeners, mounts, programs,
     readiness::Readiness,
     serve::{self, Exposition},
     wire,
@@ -52,6 +52,7 @@ impl Standby {
         let readiness = Readiness::default();
         readiness.block(programs::READINESS, "not attached yet");
         readiness.block(wire::READINESS, "not attached yet");
+        readiness.block(listeners::READINESS, "not attached yet");
         let listener = serve::listen(args.readiness_address).await?;
         tokio::spawn(axum::serve(listener, serve::readiness(readiness.clone())).into_future());
 

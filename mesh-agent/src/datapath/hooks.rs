@@ -68,6 +68,7 @@ pub fn load(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
+        Program::SkLookup(program) => program.load(),
         Program::SockOps(program) => program.load(),
         Program::SkMsg(program) => program.load(),
         Program::SkSkb(program) => program.load(),
@@ -105,6 +106,7 @@ pub fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.fd(),
         Program::SchedClassifier(program) => program.fd(),
+        Program::SkLookup(program) => program.fd(),
         Program::SockOps(program) => program.fd(),
         Program::SkMsg(program) => program.fd(),
         Program::SkSkb(program) => program.fd(),

@@ -43,6 +43,8 @@ pub enum AttachType {
     Peername4 = 29,
     /// `BPF_CGROUP_INET6_GETPEERNAME`.
     Peername6 = 30,
+    /// `BPF_SK_LOOKUP`.
+    SkLookup = 36,
     /// `BPF_TCX_INGRESS`.
     TcxIngress = 46,
     /// `BPF_TCX_EGRESS`.
@@ -62,6 +64,7 @@ const MAP_LOOKUP_AND_DELETE: u32 = 21;
 const ITER_CREATE: u32 = 33;
 const QUERY_EFFECTIVE: u32 = 1;
 const LINK_TYPE_CGROUP: u32 = 3;
+const LINK_TYPE_NETNS: u32 = 5;
 const LINK_TYPE_TCX: u32 = 11;
 
 /// What a link says of itself.
@@ -92,6 +95,13 @@ pub enum Target {
         /// Attach type, as a number.
         attach_type: u32,
     },
+    /// A network namespace.
+    Namespace {
+        /// Inode number of its handles; 0 once it is gone.
+        inode: u32,
+        /// Attach type, as a number.
+        attach_type: u32,
+    },
     /// Something else.
     Other,
 }
@@ -116,6 +126,19 @@ pub fn attach_to_cgroup(
 /// The kernel's: ENODEV where the interface is gone, EINVAL where the kernel has no tcx.
 pub fn attach_to_interface(program: BorrowedFd<'_>, ifindex: u32, attach: AttachType) -> io::Result<OwnedFd> {
     link_create(program, i32::try_from(ifindex).map_err(io::Error::other)?, attach)
+}
+
+/// Attaches a program to a network namespace by a link, beside other tools' programs. The namespace need not be entered.
+///
+/// # Errors
+/// The kernel's: EPERM without `CAP_NET_ADMIN`, EINVAL where the descriptor is no network namespace, E2BIG behind 64
+/// programs.
+pub fn attach_to_namespace(
+    program: BorrowedFd<'_>,
+    netns: BorrowedFd<'_>,
+    attach: AttachType,
+) -> io::Result<OwnedFd> {
+    link_create(program, netns.as_raw_fd(), attach)
 }
 
 /// Makes every socket that enters a map of sockets from now on run a program, in place of the map's former
@@ -280,7 +303,7 @@ pub fn iterate(link: BorrowedFd<'_>) -> io::Result<File> {
 /// Makes a link run another program from its next event on, without a gap.
 ///
 /// # Errors
-/// The kernel's: ENOLINK when the cgroup of the link is gone.
+/// The kernel's: ENOLINK when the cgroup or namespace of the link is gone.
 pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     #[derive(Immutable, IntoBytes)]
     #[repr(C)]
@@ -304,7 +327,7 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
 /// # Errors
 /// The kernel's.
 pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
-    /// The part of `struct bpf_link_info` that links of cgroups and of interfaces fill.
+    /// The part of `struct bpf_link_info` that links of cgroups, namespaces and interfaces fill.
     #[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
     #[repr(C)]
     struct Info {
@@ -325,6 +348,10 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         LINK_TYPE_CGROUP => Target::Cgroup {
             id: zerocopy::transmute!([detail[0], detail[1]]),
             attach_type: detail[2],
+        },
+        LINK_TYPE_NETNS => Target::Namespace {
+            inode: detail[0],
+            attach_type: detail[1],
         },
         LINK_TYPE_TCX => Target::Interface {
             ifindex: detail[0],
@@ -349,6 +376,14 @@ pub fn effective_programs(cgroup: BorrowedFd<'_>, attach: AttachType) -> io::Res
 /// The kernel's: ENODEV where the interface is gone, EINVAL where the kernel has no tcx.
 pub fn interface_programs(ifindex: u32, attach: AttachType) -> io::Result<Vec<u32>> {
     query(i32::try_from(ifindex).map_err(io::Error::other)?, attach, 0)
+}
+
+/// Ids of the programs that run in a network namespace, in order.
+///
+/// # Errors
+/// The kernel's: EINVAL where the descriptor is no network namespace.
+pub fn namespace_programs(netns: BorrowedFd<'_>, attach: AttachType) -> io::Result<Vec<u32>> {
+    query(netns.as_raw_fd(), attach, 0)
 }
 
 fn query(target: i32, attach: AttachType, query_flags: u32) -> io::Result<Vec<u32>> {

@@ -6,7 +6,7 @@ use mesh_common::{
     addr::{Addr, Port, Protocol, socket_addr},
     decide::tcp::{self, End},
     flow::{EventKind, FlowEvent},
-    policy::Reason,
+    policy::{Hook, Reason},
     sock::flag,
 };
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,13 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         EventKind::Audited => ("audited", refusal(event)),
     };
     let pending = sock.flags & flag::PENDING != 0;
-    let by = if pending { "cgroup" } else { "cookie" };
+    // Whose listener it is, the address told.
+    let at_listener = event.denial.hook == Hook::Listener as u8;
+    let by = match (pending, at_listener) {
+        (true, _) => "cgroup",
+        (false, true) => "address",
+        (false, false) => "cookie",
+    };
     let ours = peer(names, sock.pod, sock.local_addr, sock.local_port, by);
     let theirs = peer(names, sock.peer, sock.remote_addr, sock.remote_port, "address");
     let accepted = sock.flags & flag::PASSIVE != 0;

@@ -32,7 +32,7 @@ pub struct LinkRow {
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     attach_type: Option<String>,
-    /// The cgroup, interface or map it is attached to.
+    /// The cgroup, interface, network namespace or map it is attached to.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     /// Whether the kernel runs the program for the sockets of the mesh's cgroup; for cgroup links only.
@@ -129,7 +129,7 @@ fn filter_row(hook: Hook, ifindex: u32, program: Option<u32>) -> LinkRow {
 }
 
 fn row(name: &str, info: &FdInfo, effective: Option<bool>) -> LinkRow {
-    let target = ["cgroup_id", "ifindex", "map_id", "target_obj_id"]
+    let target = ["cgroup_id", "ifindex", "netns_ino", "map_id", "target_obj_id"]
         .into_iter()
         .find_map(|key| {
             info.text(key)
@@ -160,6 +160,7 @@ fn attach_type(text: &str) -> String {
         "28" => "trace_iter",
         "29" => "cgroup_inet4_getpeername",
         "30" => "cgroup_inet6_getpeername",
+        "36" => "sk_lookup",
         "46" => "tcx_ingress",
         "47" => "tcx_egress",
         _ => text,
@@ -187,6 +188,13 @@ mod tests {
                 "mesh_to_pod_7",
                 &FdInfo::parse(
                     "link_type:\ttcx\nlink_id:\t12\nprog_id:\t61\nifindex:\t7\nattach_type:\t47 (egress)\n",
+                ),
+                None,
+            ),
+            row(
+                "mesh_inbound_41",
+                &FdInfo::parse(
+                    "link_type:\tnetns\nlink_id:\t13\nprog_id:\t62\nnetns_ino:\t4026532000\nattach_type:\t36\n",
                 ),
                 None,
             ),
