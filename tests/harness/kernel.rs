@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -116,34 +118,59 @@ impl Table {
 
     /// The value of a key, if there is one. Both must have the map's sizes.
     pub fn get<const N: usize>(&self, key: &[u8]) -> io::Result<Option<[u8; N]>> {
-        #[repr(C)]
-        struct Attributes {
-            map: u32,
-            padding: u32,
-            key: u64,
-            value: u64,
-            flags: u64,
-        }
-        if (key.len(), N) != (self.key_size as usize, self.value_size as usize) {
-            let (keys, values) = (self.key_size, self.value_size);
-            return Err(io::Error::other(format!(
-                "keys of {keys} bytes, values of {values}"
-            )));
-        }
+        self.check(key.len(), N)?;
         let mut value = [0_u8; N];
-        let mut attributes = Attributes {
-            map: self.descriptor.as_raw_fd().unsigned_abs(),
-            padding: 0,
-            key: key.as_ptr().expose_provenance() as u64,
-            value: value.as_mut_ptr().expose_provenance() as u64,
-            flags: 0,
-        };
-        match bpf(MAP_LOOKUP_ELEM, &mut attributes) {
+        let mut entry = self.entry(key, value.as_mut_ptr().expose_provenance());
+        match bpf(MAP_LOOKUP_ELEM, &mut entry) {
             Ok(_) => Ok(Some(value)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
+
+    /// Writes an entry. Key and value must have the map's sizes.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.check(key.len(), value.len())?;
+        let mut entry = self.entry(key, value.as_ptr().expose_provenance());
+        bpf(MAP_UPDATE_ELEM, &mut entry).map(drop)
+    }
+
+    /// Removes an entry that is there.
+    pub fn remove(&self, key: &[u8]) -> io::Result<()> {
+        self.check(key.len(), self.value_size as usize)?;
+        bpf(MAP_DELETE_ELEM, &mut self.entry(key, 0)).map(drop)
+    }
+
+    fn check(&self, key: usize, value: usize) -> io::Result<()> {
+        let (keys, values) = (self.key_size, self.value_size);
+        if (key, value) == (keys as usize, values as usize) {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!(
+                "keys of {keys} bytes, values of {values}"
+            )))
+        }
+    }
+
+    fn entry(&self, key: &[u8], value: usize) -> Entry {
+        Entry {
+            map: self.descriptor.as_raw_fd().unsigned_abs(),
+            padding: 0,
+            key: key.as_ptr().expose_provenance() as u64,
+            value: value as u64,
+            flags: 0,
+        }
+    }
+}
+
+/// What the kernel is told of an entry of a map.
+#[repr(C)]
+struct Entry {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// Ids of the programs attached to this cgroup itself (not to those above) at one of the [`HOOKS`].

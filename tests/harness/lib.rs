@@ -63,6 +63,7 @@ mod process;
 mod program;
 pub mod require;
 mod resolver;
+pub mod rules;
 mod running;
 mod sandbox;
 mod scale;

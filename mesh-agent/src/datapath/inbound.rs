@@ -34,7 +34,7 @@ pub const HOOK: Hook = Hook {
 #[derive(Debug, Error)]
 pub enum InboundError {
     /// The kernel refused the program.
-    #[error("loading the program {PROGRAM}: {0}")]
+    #[error("loading the program {PROGRAM}: {}", hooks::refusal(.0))]
     Program(#[source] Box<ProgramError>),
     /// It can't be attached.
     #[error("attaching {PROGRAM} to the network namespace {path}: {source}")]

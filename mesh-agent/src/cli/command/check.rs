@@ -27,6 +27,7 @@ use crate::{
     },
     datapath::{
         hooks::HOOKS,
+        inbound,
         rivals::{self, Rival},
         tables::Tables,
         verify,
@@ -110,6 +111,7 @@ fn kernel(node: &Node, tables: &Tables) -> Result<Vec<Check>, Failure> {
         hooks(node, &held),
         first(node, &held)?,
         packets(node)?,
+        listeners(node, &held),
         accelerated(config, node),
     ];
     checks.push(match node.flows() {
@@ -206,6 +208,17 @@ fn packets(node: &Node) -> Result<Check, Failure> {
         let next = "wait ten seconds, in which the agent mends it, or see its log";
         Check::bad(NAME, state.faults.join("; "), next)
     })
+}
+
+fn listeners(node: &Node, held: &Held) -> Check {
+    const NAME: &str = "connections to pods are judged";
+    let faults = inbound::faults(&node.pins, held.pods.keys().copied());
+    if faults.is_empty() {
+        Check::good(NAME, format_args!("at {} pods", held.pods.len()))
+    } else {
+        let next = "wait ten seconds, in which the agent mends it, or see its log";
+        Check::bad(NAME, faults.join("; "), next)
+    }
 }
 
 fn room(maps: &[MapRow]) -> Check {
