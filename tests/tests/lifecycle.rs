@@ -232,6 +232,7 @@ fn a_link_that_is_missing_is_made_by_the_next() -> Result<()> {
         "mesh_list",
         "mesh_from_pod",
         "mesh_to_pod",
+        "mesh_inbound",
     ] {
         let prefix = dir.join(kind).display().to_string();
         let link = before
