@@ -2,6 +2,7 @@
 
 pub mod acceleration;
 pub mod admin;
+mod attached;
 pub mod broker;
 mod capacity;
 pub mod claim;

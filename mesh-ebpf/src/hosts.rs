@@ -40,7 +40,7 @@ pub fn connects(ctx: &SockOpsContext) {
 fn note(ctx: &SockOpsContext) {
     let (host, pod) = segment::ends(ctx);
     let here = flag::LOCAL | flag::ENROLLED;
-    if !pod::owner(&pod.0).is_some_and(|owner| owner.flags() & here == here) {
+    if pod::owner(&pod.0).is_none_or(|owner| owner.flags() & here != here) {
         return;
     }
     remember(&Inbound {
@@ -56,8 +56,8 @@ fn note(ctx: &SockOpsContext) {
 pub fn remember(asked: &Inbound) {
     // SAFETY: the helper has no preconditions.
     let stamp = Stamp::new(asked, unsafe { bpf_ktime_get_ns() });
-    // Fails only where another CPU holds the table's lock: then a repeated SYN tries again in vain, and so does the host.
-    let _noted = HOST_FLOWS.insert(asked, &stamp, 0);
+    // Fails only where another CPU holds the table's lock for long; the host then has to connect again.
+    let _noted = HOST_FLOWS.insert(asked, stamp, 0);
 }
 
 /// Whether it is a socket of the host that asks.

@@ -27,6 +27,10 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 /// The rule set of the pod that is asked, and its open port beside 8080.
 const SET: u32 = 7;
 const OPEN_PORT: u16 = 9090;
+/// Of the client.
+const CLASS: u32 = 3;
+/// Many.
+const PODS: usize = 50;
 
 /// A client, and a pod `web` at `10.0.1.11` and `fd00::1:11` that listens on 8080 and 9090; only 9090 is allowed. A third
 /// is on the bridge, but not in the mesh.
@@ -168,7 +172,6 @@ fn whoever_asks_is_refused_at_once() -> Result<()> {
 fn classes_tell_peers_apart() -> Result<()> {
     require_root!();
     let scene = Scene::open("classes")?;
-    const CLASS: u32 = 3;
     for ip in scene.market.client.ips() {
         scene.rules.class(*ip, CLASS)?;
     }
@@ -193,7 +196,7 @@ fn what_is_established_goes_on() -> Result<()> {
     let mut conversation = client.run(|| Conversation::open(open))?;
     scene.rules.govern(scene.web.pod.v4(), [NOTHING, 0], 0)?;
     refused(client.place(), open)?;
-    conversation.echo(&[7; 100_000])?;
+    conversation.echo(&vec![7; 100_000])?;
     // Rules that are gone hold nobody back.
     scene.rules.release(scene.web.pod.v4())?;
     scene.ask(client.place(), 8080)?;
@@ -446,7 +449,6 @@ fn median(from: &Place, to: SocketAddr, tries: usize) -> Result<Duration> {
 #[test]
 fn many_namespaces() -> Result<()> {
     require_root!();
-    const PODS: usize = 50;
     let market = Market::open("many", true)?;
     let mut pods = Vec::new();
     for number in 0..PODS {

@@ -26,7 +26,7 @@ use crate::{
         desired::PodKey,
         ledger::{Ledger, Plan},
         op::{Op, Touched},
-        policy::Passage,
+        policy::{self, Passage},
     },
     pods::{
         assign::{self, Assignment, Candidate},
@@ -80,7 +80,7 @@ impl Engine {
             let written = Duration::from_nanos(config.written_ns);
             (
                 Ledger::adopt(&tables.observe()?, capacity, written),
-                Policies::adopt(&tables.observe_policy()?, sizes),
+                Policies::adopt(&tables.observe_policy()?, tables.observe_sources()?, sizes),
             )
         };
         Ok(Self {
@@ -408,7 +408,7 @@ impl Engine {
         let plans: Vec<_> = dirty.pods.iter().map(|pod| self.plan_pod(pod)).collect();
         self.policies.take_in(&self.cluster, dirty);
         // What the rules of a pod are is known before its sockets are.
-        if !self.enforce() || !plans.iter().all(|plan| self.carry_out(plan)) {
+        if !self.enforce() || !self.allow_sources(dirty) || !plans.iter().all(|plan| self.carry_out(plan)) {
             return;
         }
         let now = clock::monotonic();
@@ -440,17 +440,44 @@ impl Engine {
         if ops.is_empty() {
             return true;
         }
-        let written = self.mark_written().and_then(|()| {
-            ops.iter().try_for_each(|op| {
-                self.writes.count(op.map(), 1);
-                self.tables.apply_policy(op)
-            })
-        });
+        let written = self.carry_out_policies(&ops);
         if let Err(error) = written {
             tracing::error!(%error, "a table of policies can't be written; all tables will be read back");
             self.doubtful = true;
         }
         !self.doubtful
+    }
+
+    /// Writes what pods may send from; returns whether all of it was written.
+    fn allow_sources(&mut self, dirty: &Dirty) -> bool {
+        if dirty.pods.is_empty() {
+            return true;
+        }
+        let ops = self.policies.plan_sources(&self.cluster, &self.ledger);
+        if let Err(error) = ops.iter().try_for_each(|op| self.tables.apply_source(op)) {
+            tracing::error!(%error, "the table of sources can't be written; all tables will be read back");
+            self.doubtful = true;
+        }
+        !self.doubtful
+    }
+
+    /// While there are policies, the programs note the host's own connections to pods: from before the first is in force
+    /// until after the last is gone.
+    fn carry_out_policies(&mut self, ops: &[policy::Op]) -> Result<(), TableError> {
+        let policed = self.cluster.policies().next().is_some();
+        self.mark_written()?;
+        if policed {
+            self.set_flag(flag::POLICED, true)?;
+        }
+        for op in ops {
+            self.writes.count(op.map(), 1);
+            self.tables.apply_policy(op)?;
+        }
+        if policed {
+            Ok(())
+        } else {
+            self.set_flag(flag::POLICED, false)
+        }
     }
 
     /// Notes, before the first write ever, that the tables were written.
@@ -505,14 +532,17 @@ impl Engine {
     /// After a write that failed half way: believes the tables and nothing else, and plans everything again.
     /// Where they can't be read or written either, the next try does.
     fn start_over(&mut self) {
-        let observed = self
-            .tables
-            .observe()
-            .and_then(|observed| Ok((observed, self.tables.observe_policy()?)));
+        let observed = self.tables.observe().and_then(|observed| {
+            Ok((
+                observed,
+                self.tables.observe_policy()?,
+                self.tables.observe_sources()?,
+            ))
+        });
         match observed {
-            Ok((observed, policies)) => {
+            Ok((observed, policies, sources)) => {
                 self.ledger = Ledger::readopt(&observed, clock::monotonic(), &self.ledger);
-                self.policies.readopt(&policies);
+                self.policies.readopt(&policies, sources);
                 self.doubtful = false;
             }
             Err(error) => return tracing::error!(%error, "the tables can't be read back"),

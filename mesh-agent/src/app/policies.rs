@@ -1,9 +1,9 @@
 //! Keeps what the kernel knows of policies equal to the cluster: tells the compiler what changed, and carries out what it
 //! plans. The pods' tables are the engine's; what a pod's rules are is always written before its sockets are known.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use mesh_common::decide::policy::Verdict;
+use mesh_common::{decide::policy::Verdict, rules::SourceKey};
 
 use super::capacity;
 use crate::{
@@ -12,7 +12,10 @@ use crate::{
         cluster::{Cluster, Dirty},
         desired::PodKey,
         ledger::Ledger,
-        policy::{Enforcement, Limits, Observed, Op, Passage},
+        policy::{
+            Enforcement, Limits, Observed, Op, Passage,
+            sources::{self, SourceOp},
+        },
     },
 };
 
@@ -20,6 +23,8 @@ use crate::{
 pub struct Policies {
     enforcement: Enforcement,
     limits: Limits,
+    /// What `SOURCES` holds.
+    sources: BTreeSet<SourceKey>,
 }
 
 impl Policies {
@@ -30,22 +35,25 @@ impl Policies {
         Self {
             enforcement: Enforcement::new(limits),
             limits,
+            sources: BTreeSet::new(),
         }
     }
 
     /// Goes on from what the tables hold.
     #[must_use]
-    pub fn adopt(observed: &Observed, sizes: &MapSizes) -> Self {
+    pub fn adopt(observed: &Observed, sources: BTreeSet<SourceKey>, sizes: &MapSizes) -> Self {
         let limits = capacity::of_policies(sizes);
         Self {
             enforcement: Enforcement::adopt(observed, limits),
             limits,
+            sources,
         }
     }
 
     /// Starts over from what the tables hold, after a write that failed.
-    pub fn readopt(&mut self, observed: &Observed) {
+    pub fn readopt(&mut self, observed: &Observed, sources: BTreeSet<SourceKey>) {
         self.enforcement = Enforcement::adopt(observed, self.limits);
+        self.sources = sources;
     }
 
     /// Takes in what changed. Pods come with [`Self::set_pod`].
@@ -70,6 +78,18 @@ impl Policies {
     /// The writes that follow from it, in order.
     pub fn plan(&mut self, now: Duration) -> Vec<Op> {
         self.enforcement.plan(now)
+    }
+
+    /// The writes after which the pods of this node may send from what their namespaces allow beside their own addresses.
+    pub fn plan_sources(&mut self, cluster: &Cluster, ledger: &Ledger) -> Vec<SourceOp> {
+        let allowed = cluster.local_enrolled().filter_map(|pod| {
+            let prefixes = cluster.allowed_sources(&pod.key.object.namespace);
+            Some((ledger.id_of(pod.key)?, prefixes))
+        });
+        let wanted = sources::wanted(allowed);
+        let ops = sources::plan(&self.sources, &wanted);
+        self.sources = wanted;
+        ops
     }
 
     /// Whether something is to be written although nothing changed: what has rested goes.

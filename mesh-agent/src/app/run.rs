@@ -7,13 +7,13 @@ use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
     admin::{self, Ask},
+    attached::Attached,
     claim::Claim,
     config::RunArgs,
     ending::Ending,
     engine::Engine,
     flock::Patience,
     handover::{self, Loaded},
-    listeners::Listeners,
     lock::RunDir,
     programs,
     publish::Publisher,
@@ -23,7 +23,6 @@ use super::{
     settings::Settings,
     sockets::{self, Sockets},
     standby::Standby,
-    wire::Wire,
 };
 use crate::{
     datapath::{Ebpf, pins::Pins, tables::Tables},
@@ -95,19 +94,17 @@ async fn work(
     let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
 
     // To be called once, when everything is known and planned.
-    let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<_> {
+    let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Attached> {
         engine.retire();
         engine.stamp()?;
         tracing::info!(seconds = started.elapsed().as_secs_f64(), "the tables are right");
         programs::attach(ebpf, pins, &cgroup)?;
-        let listeners = Listeners::start(ebpf, pins, &readiness);
-        let wire = programs::count_packets(args.packets, ebpf, pins, &host, &readiness);
-        Ok((listeners, wire))
+        Ok(Attached::start(args.packets, ebpf, pins, &host, &readiness))
     };
-    let (mut listeners, mut wire) = (None, None);
+    let mut attached = Attached::default();
     if following.is_complete() {
         engine.take_in_all();
-        (listeners, wire) = begin(&mut engine, &mut ebpf)?;
+        attached = begin(&mut engine, &mut ebpf)?;
     }
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
     telemetry.fill(engine.ledger().usage());
@@ -116,12 +113,7 @@ async fn work(
     let mut look = Look::default();
     let mut sockets = Sockets::new(pins, run_dir.path(), metrics);
     loop {
-        if let Some(listeners) = &mut listeners {
-            Listeners::follow(listeners, engine.assignment());
-        }
-        if let Some(wire) = &mut wire {
-            wire.follow(engine.assignment(), |pod| engine.owner(pod));
-        }
+        attached.follow(&engine);
         cgroups.follow(&engine.pending().places());
         // Until everything is known nothing is touched: what a previous agent left goes on, its names included.
         let complete = following.is_complete();
@@ -129,7 +121,7 @@ async fn work(
             sockets.follow(&engine);
         }
         let names_due = complete
-            .then(|| publisher.publish(&engine, wire.as_ref(), run_dir))
+            .then(|| publisher.publish(&engine, attached.wire(), run_dir))
             .flatten();
         tokio::select! {
             events = following.next() => {
@@ -140,7 +132,7 @@ async fn work(
                     following.completed();
                     // Ready is what was looked at, and there was nothing to look at before.
                     verify.reset_immediately();
-                    (listeners, wire) = begin(&mut engine, &mut ebpf)?;
+                    attached = begin(&mut engine, &mut ebpf)?;
                 }
             }
             known = addresses.changed() => engine.set_host_addresses(known),
@@ -157,14 +149,13 @@ async fn work(
                 readiness.note("acceleration", report.word(true));
                 telemetry.probed(report.uses());
             }
-            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, wire.as_ref(), &sockets, &following),
+            Some(ask) = asked.recv() => admin::answer(ask, &mut engine, attached.wire(), &sockets, &following),
             _ = retry.tick(), if complete => {
                 engine.retry();
-                listeners.iter_mut().for_each(Listeners::retry);
+                attached.retry();
             }
             _ = verify.tick() => {
-                listeners.iter_mut().for_each(Listeners::keep);
-                wire.iter_mut().for_each(Wire::keep);
+                attached.keep();
                 if complete {
                     programs::keep(&ebpf, pins, &cgroup, &readiness);
                     sockets.look(&engine);

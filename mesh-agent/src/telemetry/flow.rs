@@ -347,6 +347,19 @@ mod tests {
     }
 
     #[test]
+    fn at_a_listener_the_address_tells_whose_it_is() {
+        let mut denied = closed(flag::PASSIVE);
+        denied.kind = EventKind::Denied as u32;
+        denied.denial.hook = Hook::Listener as u8;
+        let record = record(&denied, "t".into(), &names()).unwrap();
+        assert_eq!(
+            (record.event.as_str(), record.reporter.as_str()),
+            ("denied", "destination")
+        );
+        assert_eq!(record.destination.attested_by, "address");
+    }
+
+    #[test]
     fn a_udp_flow_is_told_by_its_packets() {
         let event = |over, client| UdpEvent {
             over,

@@ -133,7 +133,7 @@ fn row(name: &str, info: &FdInfo, effective: Option<bool>) -> LinkRow {
         .into_iter()
         .find_map(|key| {
             info.text(key)
-                .map(|value| format!("{} {value}", key.trim_end_matches("_id")))
+                .map(|value| format!("{} {value}", key.trim_end_matches("_id").trim_end_matches("_ino")))
         });
     LinkRow {
         name: name.to_owned(),
@@ -204,17 +204,18 @@ mod tests {
         assert_eq!(
             output::list(&rows, Format::Table).unwrap(),
             "\
-NAME             ID   PROGRAM   KIND      ATTACH                 TARGET       EFFECTIVE
-mesh_connect4     4        51   cgroup    cgroup_inet4_connect   cgroup 1     yes
-mesh_list         9        60   iter      -                      map 7        -
-mesh_to_pod_7    12        61   tcx       tcx_egress             ifindex 7    -
-odd               -         -   unknown   -                      -            -
-mesh_to_pod_17    -        61   clsact    clsact_egress          ifindex 17   -
+NAME              ID   PROGRAM   KIND      ATTACH                 TARGET             EFFECTIVE
+mesh_connect4      4        51   cgroup    cgroup_inet4_connect   cgroup 1           yes
+mesh_list          9        60   iter      -                      map 7              -
+mesh_to_pod_7     12        61   tcx       tcx_egress             ifindex 7          -
+mesh_inbound_41   13        62   netns     sk_lookup              netns 4026532000   -
+odd                -         -   unknown   -                      -                  -
+mesh_to_pod_17     -        61   clsact    clsact_egress          ifindex 17         -
 "
         );
         assert_eq!(
             output::list(&rows, Format::Name).unwrap(),
-            "link/mesh_connect4\nlink/mesh_list\nlink/mesh_to_pod_7\nlink/odd\nlink/mesh_to_pod_17\n"
+            "link/mesh_connect4\nlink/mesh_list\nlink/mesh_to_pod_7\nlink/mesh_inbound_41\nlink/odd\nlink/mesh_to_pod_17\n"
         );
     }
 }
