@@ -59,6 +59,8 @@ mod netns;
 mod node;
 mod place;
 mod pod;
+pub mod policies;
+pub mod probe;
 mod process;
 mod program;
 pub mod require;
