@@ -39,6 +39,7 @@ mod binary;
 pub mod census;
 mod cgroup;
 pub mod cluster;
+pub mod craft;
 pub mod crowd;
 pub mod dice;
 pub mod foreign;
@@ -79,6 +80,7 @@ pub mod tables;
 mod tenants;
 pub mod traffic;
 pub mod twins;
+pub mod uring;
 mod wait;
 
 pub use agent::{Agent, AgentBuilder};

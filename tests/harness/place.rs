@@ -48,6 +48,15 @@ impl Place {
         }
     }
 
+    /// The network namespace of another place, and this one's cgroup: a namespace that a process of a pod made.
+    #[must_use]
+    pub fn with_netns_of(&self, other: &Self) -> Self {
+        Self {
+            netns: Arc::clone(&other.netns),
+            ..self.clone()
+        }
+    }
+
     /// The same network namespace, in another cgroup.
     pub(crate) fn in_cgroup(&self, cgroup: Cgroup) -> Self {
         Self {

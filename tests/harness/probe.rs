@@ -173,6 +173,13 @@ impl Round {
     }
 }
 
+/// Makes one attempt from where the calling thread stands.
+#[must_use]
+pub fn once(attempt: Attempt) -> Outcome {
+    let made = attempts::make(&[attempt]);
+    made.first().map_or(Outcome::Silent, Made::settled)
+}
+
 fn obey(inbox: &Receiver<Order>) {
     for (attempts, reply) in inbox {
         // Whoever asked may be gone.

@@ -12,7 +12,7 @@ use super::{Attempt, Made, Number, Outcome, Protocol, sctp};
 use crate::wait::patient;
 
 /// How long an answer may take that is expected: a lost SYN is repeated after a second.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// After this long without an answer that nobody expects there is none: of a connection, and of a datagram.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_millis(25);
