@@ -1,5 +1,6 @@
 //! A server that only one pod may ask, that pod, one that may not, and somebody outside.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,9 @@ pub fn confine() -> Value {
 
 /// The node with all of them. All serve 80 and 81, the server serves 90, too, at whatever address.
 pub struct Town {
-    _probers: Vec<Prober>,
+    /// By the names of their pods.
+    pub probers: BTreeMap<&'static str, Prober>,
+    _wide: Prober,
     pub server: Pod,
     pub friend: Pod,
     pub client: Pod,
@@ -66,22 +69,27 @@ impl Town {
         };
         let (server, friend) = (pod("server", "1.1")?, pod("friend", "1.2")?);
         let (client, stranger) = (pod("client", "1.3")?, pod("stranger", "9.9")?);
-        let mut probers = vec![Prober::start(server.place(), &["::".parse()?], &[90])?];
-        for pod in [&server, &friend, &client] {
-            probers.push(Prober::start(pod.place(), pod.ips(), &[80, 81])?);
+        let wide = Prober::start(server.place(), &["::".parse()?], &[90])?;
+        let mut probers = BTreeMap::new();
+        for (name, pod) in [("server", &server), ("friend", &friend), ("client", &client)] {
+            probers.insert(name, Prober::start(pod.place(), pod.ips(), &[80, 81])?);
         }
-        probers.push(Prober::start(
-            &stranger.unenrolled(),
-            stranger.ips(),
-            &[53, 80, 81],
-        )?);
+        let outside = Prober::start(&stranger.unenrolled(), stranger.ips(), &[53, 80, 81])?;
+        probers.insert("stranger", outside);
+        // Everybody knows his neighbours: who forges a packet could not ask for them.
+        for pod in [&friend, &client, &stranger] {
+            for to in at(&server, 80) {
+                Self::passes(&pod.unenrolled(), Protocol::Udp, to)?;
+            }
+        }
         let manifests = sandbox.manifests();
         manifests.apply(&manifest::namespace("shop", true))?;
         for pod in [&server, &friend, &client] {
             manifests.apply(&manifest::pod_of("shop", pod, &[("app", pod.name())]))?;
         }
         Ok(Self {
-            _probers: probers,
+            probers,
+            _wide: wide,
             server,
             friend,
             client,
