@@ -166,8 +166,9 @@ fn connections_that_race_a_change() -> Result<()> {
                 town.client.run(|| {
                     let mut talks = Vec::new();
                     while !over.load(Ordering::Acquire) {
+                        let begun = Instant::now();
                         if let Ok(talk) = Conversation::open_within(Duration::from_millis(500), to) {
-                            talks.push((Instant::now(), talk));
+                            talks.push((begun, talk));
                             // The kernel lists a connection for each of them.
                             std::thread::sleep(Duration::from_millis(1));
                         }
@@ -186,11 +187,11 @@ fn connections_that_race_a_change() -> Result<()> {
             !talks.is_empty(),
             "round {round}: nobody connected before the change"
         );
-        for (at, mut talk) in talks {
+        for (begun, mut talk) in talks {
             ensure!(
-                at < enforced,
+                begun < enforced,
                 "round {round}: connected {:?} after the change",
-                at - enforced
+                begun - enforced
             );
             ends(&mut talk).with_context(|| format!("round {round}"))?;
         }
