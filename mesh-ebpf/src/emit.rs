@@ -4,7 +4,8 @@ use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_query};
 use mesh_common::{
     abi::size,
     accel::Moved,
-    addr::Protocol,
+    addr::{Addr, Protocol},
+    conntrack::TrackKey,
     counter::Counter,
     flow::{EventKind, FlowEvent, TcpFigures},
     inbound::Inbound,
@@ -12,7 +13,7 @@ use mesh_common::{
     sock::{SockState, flag},
 };
 
-use crate::{count::count, maps::EVENTS, packet::Subject, permit::Place, pod, refuse::Asked, storage};
+use crate::{count::count, maps::EVENTS, permit::Place, pod, refuse::Asked, storage};
 
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
@@ -84,7 +85,7 @@ pub fn refused(refusal: &Refusal<'_>) {
 /// Sends word of a packet that was refused, or would have been, seen from the pod. Cleared and filled where it lies, as
 /// [`refused`].
 #[inline(never)]
-pub fn packet(workload: u32, subject: &Subject, kind: EventKind, denial: Denial) {
+pub fn packet(flow: &TrackKey, local: &Addr, kind: EventKind, denial: Denial) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         count(Counter::EventsLost);
         return;
@@ -94,16 +95,16 @@ pub fn packet(workload: u32, subject: &Subject, kind: EventKind, denial: Denial)
     // SAFETY: the record was reserved just now, and all zero is a valid one.
     let event = unsafe { &mut *event };
     event.kind = kind as u32;
-    event.protocol = u32::from(subject.protocol);
+    event.protocol = u32::from(flow.protocol);
     // SAFETY: the helper has no preconditions.
     event.at_ns = unsafe { bpf_ktime_get_ns() };
     event.denial = denial;
     let sock = &mut event.sock;
-    (sock.local_addr, sock.local_port) = (subject.local, subject.local_port);
-    (sock.remote_addr, sock.remote_port) = (subject.remote, subject.remote_port);
+    (sock.local_addr, sock.local_port) = (*local, flow.local_port);
+    (sock.remote_addr, sock.remote_port) = (flow.remote, flow.remote_port);
     let ingress = denial.direction == Direction::Ingress as u8;
     sock.flags = if ingress { flag::PASSIVE } else { flag::ACTIVE };
-    (sock.pod, sock.peer) = (workload, pod::workload_at(&subject.remote));
+    (sock.pod, sock.peer) = (flow.pod, pod::workload_at(&flow.remote));
     entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 

@@ -49,7 +49,7 @@ pub fn judge(sets: Sets, direction: Direction, flow: Flow) -> Judgement {
     if set == OPEN {
         return Judgement::Open;
     }
-    if passes(
+    if mesh_rules_allow(
         set,
         flow.peer,
         u32::from(flow.protocol),
@@ -64,9 +64,12 @@ pub fn judge(sets: Sets, direction: Direction, flow: Flow) -> Judgement {
     }
 }
 
-/// Whether a set has a rule for a flow: 1 or 0. A function of its own, since hooks would run out of stack.
+/// Whether a set has a rule for a flow: 1 or 0. A global function: the verifier goes through it once, and not from every
+/// call, of which the packet programs have many.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn passes(set: u32, peer: u32, protocol: u32, port: u32) -> u32 {
+extern "C" fn mesh_rules_allow(set: u32, peer: u32, protocol: u32, port: u32) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "both were widened by the caller")]
     let question = Question {
         set,

@@ -102,6 +102,8 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, u64, { size::FRAGMENTS }> = LruHas
 
 #[btf_map]
 pub static QUOTAS: LruHashMap<u32, Quotas, { size::PODS }> = LruHashMap::new();
+
+#[btf_map]
 pub static HOST_FLOWS: LruHashMap<Inbound, Stamp, { size::HOST_FLOWS }> = LruHashMap::new();
 
 #[btf_map]

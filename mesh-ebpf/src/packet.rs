@@ -16,8 +16,7 @@ use core::ptr::{addr_of, read_volatile};
 use aya_ebpf::{bindings::__sk_buff, macros::classifier, programs::TcContext};
 use mesh_common::policy::Direction;
 
-use self::frame::Frame;
-pub use self::report::Subject;
+use self::frame::{Frame, Packet};
 
 /// `TCX_NEXT`, and `TC_ACT_UNSPEC` of clsact: the next program decides.
 const NEXT: i32 = -1;
@@ -40,11 +39,12 @@ pub fn mesh_to_pod(ctx: TcContext) -> i32 {
 fn packet<const FROM_POD: bool>(ctx: &TcContext) -> i32 {
     // SAFETY: the kernel passes a valid context.
     let ifindex = unsafe { read_volatile(addr_of!((*skb(ctx)).ifindex)) };
-    let frame = frame::read(ctx);
+    let mut packet = Packet::NONE;
+    let frame = frame::read(ctx, &mut packet);
     if let Some(totals) = totals::of(ifindex) {
-        totals::add::<FROM_POD>(ctx, totals, &frame);
-        if let Frame::Ip(packet) = &frame {
-            udp::add::<FROM_POD>(ctx, ifindex, packet);
+        totals::add::<FROM_POD>(ctx, totals, frame, packet.protocol);
+        if frame == Frame::Ip {
+            udp::add::<FROM_POD>(ctx, ifindex, &packet);
         }
     }
     let way = if FROM_POD {
@@ -52,7 +52,7 @@ fn packet<const FROM_POD: bool>(ctx: &TcContext) -> i32 {
     } else {
         Direction::Ingress
     };
-    if guard::passes(ctx, ifindex, &frame, way) {
+    if guard::passes(ctx, ifindex, (frame, &mut packet), way) {
         NEXT
     } else {
         DROP

@@ -96,15 +96,19 @@ pub struct Decision {
     pub passes: bool,
     /// What becomes of what is remembered.
     pub change: Change,
-    /// What was asked and said, where that is to be counted.
-    pub said: Option<(Direction, Ruling)>,
+    /// In which direction it was judged; its own where it was not. Always set: without `CAP_PERFMON` the kernel takes no
+    /// program that moves what is not.
+    pub direction: Direction,
+    /// What was said, where that is to be counted.
+    pub said: Option<Ruling>,
 }
 
 impl Decision {
-    const fn pass(change: Change) -> Self {
+    const fn pass(way: Direction, change: Change) -> Self {
         Self {
             passes: true,
             change,
+            direction: way,
             said: None,
         }
     }
@@ -119,12 +123,13 @@ impl Decision {
             } else {
                 Change::None
             },
-            said: Some((direction, ruling)),
+            direction,
+            said: Some(ruling),
         }
     }
 
     const fn of_host() -> Self {
-        Self::pass(Change::Enter(flag::BY_PEER | flag::HOST))
+        Self::pass(Direction::Ingress, Change::Enter(flag::BY_PEER | flag::HOST))
     }
 }
 
@@ -138,7 +143,7 @@ pub fn datagram(
     mut judge: impl FnMut(Direction) -> Ruling,
 ) -> Decision {
     match standing {
-        Standing::Current { .. } => return Decision::pass(Change::Refresh),
+        Standing::Current { .. } => return Decision::pass(way, Change::Refresh),
         Standing::Stale { opened } if opened as u8 != way as u8 => {
             let ruling = judge(opened);
             if ruling.passes() {
@@ -198,13 +203,14 @@ pub fn segment(
         return ruled;
     }
     match standing {
-        Standing::Current { .. } | Standing::Stale { .. } if resets => Decision::pass(Change::Forget),
-        Standing::Current { flags } => Decision::pass(ending(way, segment, flags)),
+        Standing::Current { .. } | Standing::Stale { .. } if resets => Decision::pass(way, Change::Forget),
+        Standing::Current { flags } => Decision::pass(way, ending(way, segment, flags)),
         Standing::Stale { opened } => Decision::ruled(opened, judge(opened)),
-        Standing::Refused if resets && !inbound => Decision::pass(Change::Forget),
+        Standing::Refused if resets && !inbound => Decision::pass(way, Change::Forget),
         Standing::Refused => Decision {
             passes: false,
             change: Change::None,
+            direction: way,
             said: None,
         },
         Standing::Unknown => {

@@ -1,9 +1,14 @@
 //! What is in a frame, down to where the header behind IP begins.
 
-use core::mem::size_of;
+use core::{
+    mem::size_of,
+    ptr::{addr_of, read_volatile},
+};
 
 use aya_ebpf::programs::TcContext;
 use mesh_common::addr::{Addr, Port};
+
+use super::skb;
 
 /// IANA numbers of protocols.
 pub const ICMP: u8 = 1;
@@ -18,16 +23,15 @@ const DESTINATION: u8 = 60;
 /// How many headers may lie between the one of IPv6 and what it carries.
 const MOST_EXTENSIONS: usize = 4;
 
-/// `ETH_P_IP`, `ETH_P_IPV6`, `ETH_P_ARP`, `ETH_P_8021Q` and `ETH_P_8021AD`, as on the wire.
-const ETHER_IPV4: [u8; 2] = [0x08, 0x00];
-const ETHER_IPV6: [u8; 2] = [0x86, 0xdd];
-const ETHER_ARP: [u8; 2] = [0x08, 0x06];
-const ETHER_VLAN: [u8; 2] = [0x81, 0x00];
-const ETHER_PROVIDER: [u8; 2] = [0x88, 0xa8];
+/// `ETH_P_IP`, `ETH_P_IPV6`, `ETH_P_ARP`, `ETH_P_8021Q` and `ETH_P_8021AD`.
+const ETHER_IPV4: u16 = 0x0800;
+const ETHER_IPV6: u16 = 0x86dd;
+const ETHER_ARP: u16 = 0x0806;
+const ETHER_VLAN: u16 = 0x8100;
+const ETHER_PROVIDER: u16 = 0x88a8;
 
 /// Length of the link header.
 pub const ETHERNET: usize = 14;
-const BEHIND_IPV4: usize = ETHERNET + size_of::<Ipv4>();
 const BEHIND_IPV6: usize = ETHERNET + size_of::<Ipv6>();
 
 /// The header of IPv4.
@@ -56,7 +60,7 @@ impl Ipv4 {
     /// Where the piece belongs, in units of eight bytes.
     #[inline(always)]
     pub const fn offset(&self) -> u16 {
-        u16::from_be_bytes(self.fragment) & 0x1fff
+        u16::from_be_bytes(self.fragment) & OFFSET
     }
 }
 
@@ -82,9 +86,11 @@ struct Fragment {
 }
 
 /// What a frame carries.
+#[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(u8)]
 pub enum Frame {
     /// IPv4 or IPv6.
-    Ip(Packet),
+    Ip,
     /// Address resolution.
     Arp,
     /// Anything else.
@@ -93,19 +99,12 @@ pub enum Frame {
     Cut,
 }
 
-/// Which piece of a packet this is.
-#[derive(Clone, Copy, Eq, PartialEq)]
-#[repr(u8)]
-pub enum Piece {
-    /// All of it.
-    Whole = 0,
-    /// The one with the header behind IP.
-    First = 1,
-    /// Another.
-    Later = 2,
-    /// What follows IP can't be found.
-    Unreadable = 3,
-}
+/// What [`Packet::fragment`] is where what follows IP can't be found.
+const UNREADABLE: u16 = u16::MAX;
+/// In [`Packet::fragment`]: other pieces follow.
+const MORE: u16 = 0x2000;
+/// In [`Packet::fragment`]: where the piece belongs, in units of eight bytes.
+const OFFSET: u16 = 0x1fff;
 
 /// What IP says.
 pub struct Packet {
@@ -121,68 +120,101 @@ pub struct Packet {
     pub id: u32,
     /// IANA number of what it carries.
     pub protocol: u8,
-    /// What is here of it.
-    pub piece: Piece,
+    /// Which piece of a packet this is, as IPv4 says it.
+    pub fragment: u16,
 }
 
-/// Reads the first headers.
-#[inline(always)]
-pub fn read(ctx: &TcContext) -> Frame {
-    match at::<[u8; 2], 12>(ctx) {
-        Some(ETHER_IPV4) => ipv4(ctx),
-        Some(ETHER_IPV6) => ipv6(ctx),
-        Some(ETHER_ARP) => Frame::Arp,
-        // The first tag is no longer in the frame: the kernel keeps it beside.
-        Some(ETHER_VLAN | ETHER_PROVIDER) | None => Frame::Cut,
-        Some(_) => Frame::Other,
+impl Packet {
+    /// Before anything is read.
+    pub const NONE: Self = Self {
+        source: Addr([0; 4]),
+        destination: Addr([0; 4]),
+        header: 0,
+        end: 0,
+        id: 0,
+        protocol: 0,
+        fragment: UNREADABLE,
+    };
+
+    /// Whether what follows IP can be found, here or in another piece.
+    #[inline(always)]
+    pub const fn is_readable(&self) -> bool {
+        self.fragment != UNREADABLE
+    }
+
+    /// Whether this is all of a packet.
+    #[inline(always)]
+    pub const fn is_whole(&self) -> bool {
+        self.fragment == 0
+    }
+
+    /// Whether this is the first piece of a packet, with the header behind IP.
+    #[inline(always)]
+    pub const fn is_first(&self) -> bool {
+        self.fragment == MORE
+    }
+
+    /// Whether the header behind IP is in another piece.
+    #[inline(always)]
+    pub const fn is_later(&self) -> bool {
+        self.is_readable() && self.fragment & OFFSET != 0
+    }
+}
+
+/// Reads the first headers; `packet` is what IP says, where it is IP. A function of its own, since the programs would run
+/// out of stack.
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the word holds sixteen bits, see below")]
+pub fn read(ctx: &TcContext, packet: &mut Packet) -> Frame {
+    // SAFETY: the kernel passes a valid context.
+    let protocol = unsafe { read_volatile(addr_of!((*skb(ctx)).protocol)) };
+    // The kernel has read it from the frame, and keeps 16 bits of the wire's order in this word.
+    match u16::from_be(protocol as u16) {
+        ETHER_IPV4 => ipv4(ctx, packet),
+        ETHER_IPV6 => ipv6(ctx, packet),
+        ETHER_ARP => Frame::Arp,
+        // A tag behind the first, which is no longer in the frame: the kernel keeps it beside.
+        ETHER_VLAN | ETHER_PROVIDER => Frame::Cut,
+        _ => Frame::Other,
     }
 }
 
 #[inline(always)]
-fn ipv4(ctx: &TcContext) -> Frame {
-    let Some(ip) = at::<Ipv4, ETHERNET>(ctx) else {
+fn ipv4(ctx: &TcContext, packet: &mut Packet) -> Frame {
+    let Ok(ip) = ctx.load::<Ipv4>(ETHERNET) else {
         return Frame::Cut;
     };
-    let more = ip.fragment[0] & 0x20 != 0;
-    let piece = match ip.offset() {
-        _ if ip.length() < size_of::<Ipv4>() as u32 => Piece::Unreadable,
-        0 if more => Piece::First,
-        0 => Piece::Whole,
-        // Nobody cuts there, but who wants to write over the flags of the first piece (RFC 3128).
-        1 if ip.protocol == TCP => Piece::Unreadable,
-        _ => Piece::Later,
-    };
+    let fragment = u16::from_be_bytes(ip.fragment) & (MORE | OFFSET);
+    // Nobody cuts behind the first eight bytes, but who wants to write over the flags of the first piece (RFC 3128).
+    let cuts_tcp = ip.protocol == TCP && fragment & OFFSET == 1;
+    let short = ip.length() < size_of::<Ipv4>() as u32;
     let len = u32::from(u16::from_be_bytes(ip.len));
-    Frame::Ip(Packet {
-        source: v4(ip.from),
-        destination: v4(ip.to),
-        header: ETHERNET as u32 + ip.length(),
-        end: if len == 0 { 0 } else { ETHERNET as u32 + len },
-        id: u32::from(u16::from_be_bytes(ip.id)) | u32::from(ip.protocol) << 16,
-        protocol: ip.protocol,
-        piece,
-    })
+    packet.source = v4(ip.from);
+    packet.destination = v4(ip.to);
+    packet.header = ETHERNET as u32 + ip.length();
+    packet.end = if len == 0 { 0 } else { ETHERNET as u32 + len };
+    packet.id = u32::from(u16::from_be_bytes(ip.id)) | u32::from(ip.protocol) << 16;
+    packet.protocol = ip.protocol;
+    packet.fragment = if short || cuts_tcp { UNREADABLE } else { fragment };
+    Frame::Ip
 }
 
 #[inline(always)]
-fn ipv6(ctx: &TcContext) -> Frame {
-    let Some(ip) = at::<Ipv6, ETHERNET>(ctx) else {
+fn ipv6(ctx: &TcContext, packet: &mut Packet) -> Frame {
+    let Ok(ip) = ctx.load::<Ipv6>(ETHERNET) else {
         return Frame::Cut;
     };
     let len = u32::from(u16::from_be_bytes(ip.payload_len));
-    let mut packet = Packet {
-        source: v6(ip.from),
-        destination: v6(ip.to),
-        header: BEHIND_IPV6 as u32,
-        end: if len == 0 { 0 } else { BEHIND_IPV6 as u32 + len },
-        id: 0,
-        protocol: ip.next,
-        piece: Piece::Whole,
-    };
-    if matches!(ip.next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) && !go_behind(ctx, &mut packet) {
-        packet.piece = Piece::Unreadable;
+    packet.source = v6(ip.from);
+    packet.destination = v6(ip.to);
+    packet.header = BEHIND_IPV6 as u32;
+    packet.end = if len == 0 { 0 } else { BEHIND_IPV6 as u32 + len };
+    packet.protocol = ip.next;
+    packet.fragment = 0;
+    if matches!(ip.next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) && !go_behind(ctx, packet) {
+        packet.fragment = UNREADABLE;
     }
-    Frame::Ip(packet)
+    Frame::Ip
 }
 
 /// Goes to what the packet carries, over the headers before it. A function of its own, since most packets have none.
@@ -198,12 +230,9 @@ fn go_behind(ctx: &TcContext, packet: &mut Packet) -> bool {
                 packet.header += size_of::<Fragment>() as u32;
                 packet.protocol = fragment.next;
                 packet.id = u32::from_be_bytes(fragment.id);
-                if offset & 0xfff8 != 0 {
-                    packet.piece = Piece::Later;
+                packet.fragment = offset >> 3 | (offset & 1) * MORE;
+                if offset >> 3 != 0 {
                     return true;
-                }
-                if offset & 1 != 0 {
-                    packet.piece = Piece::First;
                 }
             }
             HOP_BY_HOP | ROUTING | DESTINATION => {
@@ -219,26 +248,11 @@ fn go_behind(ctx: &TcContext, packet: &mut Packet) -> bool {
     false
 }
 
-/// The header behind IP: nearly always right behind an IP header of the usual length. Elsewhere the kernel copies it:
-/// without `CAP_PERFMON` nothing but constants may be added to a packet's address.
+/// The header behind IP. The kernel copies it, wherever it lies: without `CAP_PERFMON` nothing but constants may be added
+/// to a packet's address, and who crafts packets chooses what lies in their linear part.
 #[inline(always)]
 pub fn header<T: Copy>(ctx: &TcContext, packet: &Packet) -> Option<T> {
-    match packet.header as usize {
-        BEHIND_IPV4 => at::<T, BEHIND_IPV4>(ctx),
-        BEHIND_IPV6 => at::<T, BEHIND_IPV6>(ctx),
-        header => ctx.load(header).ok(),
-    }
-}
-
-/// What lies at a constant place: read where it lies, or copied by the kernel where it lies beyond the linear part.
-#[inline(always)]
-pub fn at<T: Copy, const OFFSET: usize>(ctx: &TcContext) -> Option<T> {
-    let start = ctx.data() + OFFSET;
-    if start + size_of::<T>() > ctx.data_end() {
-        return ctx.load(OFFSET).ok();
-    }
-    // SAFETY: the bytes lie within the packet, as just compared; headers are made of bytes, so any alignment will do.
-    Some(unsafe { (start as *const T).read_unaligned() })
+    ctx.load(packet.header as usize).ok()
 }
 
 /// An address of IPv4.

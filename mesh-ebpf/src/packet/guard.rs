@@ -4,8 +4,9 @@ use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, programs::TcContext};
 use mesh_common::{
-    addr::Addr,
+    addr::{Addr, Port},
     config,
+    conntrack::TrackKey,
     counter::Counter,
     decide::spoof::{self, Claim},
     packet::{hash_interface, places},
@@ -16,15 +17,15 @@ use mesh_common::{
 };
 
 use super::{
-    frame::{self, ETHERNET, Frame, ICMPV6, Packet, Piece},
+    frame::{self, ETHERNET, Frame, ICMPV6, Packet},
     police,
-    report::{self, Subject},
+    report,
 };
 use crate::{
     count::count,
     judge,
     maps::{CONFIG, INTERFACES, SOURCES},
-    pod,
+    pod, track,
 };
 
 /// A pod at an interface, and a packet's way.
@@ -40,7 +41,7 @@ pub struct Pod {
 
 /// Whether a frame passes. Where no pod is known, or nothing of it, all passes but what a closed namespace keeps back.
 #[inline(always)]
-pub fn passes(ctx: &TcContext, ifindex: u32, frame: &Frame, way: Direction) -> bool {
+pub fn passes(ctx: &TcContext, ifindex: u32, (frame, packet): (Frame, &mut Packet), way: Direction) -> bool {
     let Some(owner) = at(ifindex) else { return true };
     let workload = owner.id();
     let Some(sets) = judge::sets(workload) else {
@@ -51,12 +52,21 @@ pub fn passes(ctx: &TcContext, ifindex: u32, frame: &Frame, way: Direction) -> b
     };
     let pod = Pod { workload, sets, way };
     match frame {
-        Frame::Ip(packet) => {
-            is_addressed(ctx, &pod, packet) && (sets.is_open() || police::passes(ctx, &pod, packet))
+        Frame::Ip => {
+            if !is_addressed(ctx, &pod, packet) {
+                return false;
+            }
+            if sets.is_open() {
+                return true;
+            }
+            // Read once more: what the verifier has learned about the packet so far would make it go through all that
+            // follows dozens of times, and it has an end of patience.
+            *packet = Packet::NONE;
+            frame::read(ctx, packet) == Frame::Ip && police::passes(ctx, &pod, packet)
         }
-        Frame::Arp => way as u8 == Direction::Ingress as u8 || is_resolved(ctx, &pod),
-        Frame::Other => sets.of(way) == mesh_common::policy::OPEN || report::unreadable(&pod, None),
-        Frame::Cut => report::foreign(&pod, None),
+        Frame::Arp => way as u8 == Direction::Ingress as u8 || is_resolved(ctx, &pod, packet),
+        Frame::Other => sets.of(way) == mesh_common::policy::OPEN || report::unreadable(&pod, packet),
+        Frame::Cut => report::foreign(&pod, packet),
     }
 }
 
@@ -97,7 +107,7 @@ fn is_addressed(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
         Claim::Neighbour => true,
         Claim::Other => owns(pod.workload, addr),
     };
-    bears_own || report::foreign(pod, Some(packet))
+    bears_own || report::foreign(pod, packet)
 }
 
 /// Whether a message among neighbours is one that a pod may send. One from an address of the pod's own may be anything,
@@ -107,9 +117,10 @@ fn is_honest(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     let neighbourly = |kind: &u8| packet.protocol == ICMPV6 && spoof::is_neighbourly(*kind);
     let of_neighbours = spoof::is_link_local(&packet.source) || packet.source == Addr::default();
     // A piece of a packet is no message of neighbours (RFC 6980).
-    let kind = match packet.piece {
-        Piece::Whole => frame::header::<u8>(ctx, packet),
-        Piece::First | Piece::Later | Piece::Unreadable => None,
+    let kind = if packet.is_whole() {
+        frame::header::<u8>(ctx, packet)
+    } else {
+        None
     };
     let Some(kind) = kind.filter(neighbourly) else {
         return !of_neighbours;
@@ -128,7 +139,7 @@ fn is_honest(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
 /// Whether what a pod says of addresses on its link is about its own: the sender's, or none where it only asks whether
 /// somebody has one.
 #[inline(never)]
-fn is_resolved(ctx: &TcContext, pod: &Pod) -> bool {
+fn is_resolved(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Arp {
@@ -139,12 +150,12 @@ fn is_resolved(ctx: &TcContext, pod: &Pod) -> bool {
         sender: [u8; 4],
     }
     const ETHERNET_AND_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
-    let arp = frame::at::<Arp, ETHERNET>(ctx);
-    let honest = arp.is_some_and(|arp| {
+    let arp = ctx.load::<Arp>(ETHERNET);
+    let honest = arp.is_ok_and(|arp| {
         let sender = frame::v4(arp.sender);
         arp.kinds == ETHERNET_AND_IPV4 && (sender.v4_word() == 0 || is_own(pod.workload, &sender))
     });
-    honest || report::foreign(pod, None)
+    honest || report::foreign(pod, packet)
 }
 
 /// Whether an address is the pod's, asked in the order of what it costs.
@@ -180,17 +191,27 @@ pub const fn foreign(way: Direction) -> (Counter, Option<Reason>) {
     }
 }
 
-/// A frame, seen from the pod: its own address and the other end's.
+/// The pod's address in a packet, and the other.
 #[inline(always)]
-pub fn seen_from_pod(packet: &Packet, way: Direction) -> Subject {
-    let (local, remote) = match way {
-        Direction::Egress => (packet.source, packet.destination),
-        Direction::Ingress => (packet.destination, packet.source),
+pub fn ends(packet: &Packet, way: Direction) -> (Addr, Addr) {
+    // Both are read: without `CAP_PERFMON` nothing but constants may be added to an address on the stack.
+    // SAFETY: both lie in the packet.
+    let (source, destination) = unsafe {
+        (
+            addr_of!(packet.source).read_volatile(),
+            addr_of!(packet.destination).read_volatile(),
+        )
     };
-    Subject {
-        local,
-        remote,
-        protocol: packet.protocol,
-        ..Subject::default()
+    match way {
+        Direction::Egress => (source, destination),
+        Direction::Ingress => (destination, source),
     }
+}
+
+/// What a packet is remembered by, without its ports: named from the pod's point of view.
+#[inline(always)]
+pub fn key(pod: &Pod, packet: &Packet) -> TrackKey {
+    let (_, remote) = ends(packet, pod.way);
+    let none = Port::new(0);
+    track::key(pod.workload, packet.protocol, none, remote, none)
 }

@@ -4,6 +4,7 @@ use core::mem::size_of;
 
 use aya_ebpf::programs::TcContext;
 use mesh_common::{
+    conntrack::TrackKey,
     counter::Counter,
     decide::{
         icmp::{self, Use},
@@ -16,15 +17,16 @@ use super::{
     frame::{self, ICMP, ICMPV6, Ipv4, Ipv6, Packet, TCP, UDP, port},
     guard::{self, Pod},
     police,
-    report::{self, Subject},
+    report,
 };
 use crate::{count::count, track};
 
 /// Length of the header, behind which an error quotes.
 const HEADER: u32 = 8;
 
-/// Whether a message passes; `None` where it is like any protocol without ports.
-#[inline(always)]
+/// Whether a message passes; `None` where it is like any protocol without ports. A function of its own, since the stack is
+/// short.
+#[inline(never)]
 pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> Option<bool> {
     let v4 = packet.source.is_v4();
     // Each family has its own.
@@ -32,14 +34,15 @@ pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> Option<bool> {
         return None;
     }
     let Some(kind) = frame::header::<u8>(ctx, packet) else {
-        return Some(pod.sets.of(pod.way) == OPEN || report::unreadable(pod, Some(packet)));
+        return Some(pod.sets.of(pod.way) == OPEN || report::unreadable(pod, packet));
     };
     match if v4 { icmp::v4(kind) } else { icmp::v6(kind) } {
         Use::Upkeep => {}
         Use::Error if concerns(ctx, pod, packet) => {}
         Use::Error => {
-            let ruling = police::rule(pod.sets, &guard::seen_from_pod(packet, pod.way), pod.way);
-            report::said(pod, &guard::seen_from_pod(packet, pod.way), pod.way, ruling);
+            let key = guard::key(pod, packet);
+            let ruling = police::rule(pod.sets, &key, pod.way);
+            report::said(pod, &report::Flow { key: &key, packet }, pod.way, ruling);
             return Some(!matches!(ruling, Ruling::Denied));
         }
         Use::Other => return None,
@@ -55,26 +58,24 @@ pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> Option<bool> {
 /// stack is short.
 #[inline(never)]
 fn concerns(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
-    let mut subject = Subject::default();
-    if !quoted(ctx, pod, packet, &mut subject) {
+    let mut key = guard::key(pod, packet);
+    if !quoted(ctx, pod, packet, &mut key) {
         return false;
     }
-    if matches!(subject.protocol, ICMP | ICMPV6) {
+    if matches!(key.protocol, ICMP | ICMPV6) {
         // Only an echo is quoted to whom it concerns: errors are not answered with errors.
         return true;
     }
-    let key = police::key(pod, &subject);
     if track::knows(&key) {
         return true;
     }
-    Direction::ALL
-        .into_iter()
-        .any(|direction| !matches!(police::rule(pod.sets, &subject, direction), Ruling::Denied))
+    let opens = |direction| !matches!(police::rule(pod.sets, &key, direction), Ruling::Denied);
+    opens(Direction::Egress) || opens(Direction::Ingress)
 }
 
 /// The flow of the packet that an error quotes, seen from the pod.
 #[inline(never)]
-fn quoted(ctx: &TcContext, pod: &Pod, packet: &Packet, subject: &mut Subject) -> bool {
+fn quoted(ctx: &TcContext, pod: &Pod, packet: &Packet, key: &mut TrackKey) -> bool {
     let at = packet.header + HEADER;
     let (source, destination, protocol, header) = if packet.source.is_v4() {
         let Ok(ip) = ctx.load::<Ipv4>(at as usize) else {
@@ -94,17 +95,13 @@ fn quoted(ctx: &TcContext, pod: &Pod, packet: &Packet, subject: &mut Subject) ->
     };
     // What is told to the pod was sent by it, and the other way round.
     let sent = matches!(pod.way, Direction::Ingress);
-    (subject.local, subject.remote) = if sent {
-        (source, destination)
-    } else {
-        (destination, source)
-    };
-    subject.protocol = protocol;
+    key.remote = if sent { destination } else { source };
+    key.protocol = protocol;
     if protocol == TCP || protocol == UDP || protocol == Transport::Sctp as u8 {
         let Ok([from, to]) = ctx.load::<[[u8; 2]; 2]>(header as usize) else {
             return false;
         };
-        (subject.local_port, subject.remote_port) = if sent {
+        (key.local_port, key.remote_port) = if sent {
             (port(from), port(to))
         } else {
             (port(to), port(from))

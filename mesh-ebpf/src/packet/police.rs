@@ -13,10 +13,10 @@ use mesh_common::{
 };
 
 use super::{
-    frame::{self, ICMP, ICMPV6, Packet, Piece, TCP, port},
+    frame::{self, ICMP, ICMPV6, Packet, TCP, port},
     guard::{self, Pod},
     icmp,
-    report::{self, Subject},
+    report,
     skb,
 };
 use crate::{
@@ -26,8 +26,8 @@ use crate::{
     pod, track,
 };
 
-/// Whether a packet of a pod under policies passes. A function of its own, since most pods have none.
-#[inline(never)]
+/// Whether a packet of a pod under policies passes.
+#[inline(always)]
 pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     let Some(config) = CONFIG.get(0) else { return true };
     if config.flags & config::flag::DISABLED != 0 {
@@ -36,58 +36,53 @@ pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     let policy = config.policy;
     // SAFETY: the kernel passes a valid context.
     let tagged = unsafe { read_volatile(addr_of!((*skb(ctx)).vlan_present)) } != 0;
-    let readable = match packet.piece {
-        _ if tagged => false,
-        Piece::Unreadable => false,
-        Piece::Later => follows(pod, packet),
-        Piece::Whole | Piece::First => true,
-    };
-    if !readable {
-        return pod.sets.of(pod.way) == OPEN || report::unreadable(pod, Some(packet));
+    if tagged || !packet.is_readable() {
+        return pod.sets.of(pod.way) == OPEN || report::unreadable(pod, packet);
     }
-    if packet.piece == Piece::Later {
-        return true;
+    if packet.is_later() {
+        return pod.sets.of(pod.way) == OPEN || follows(pod, packet) || report::unreadable(pod, packet);
     }
     let passes = match packet.protocol {
         TCP => segment(ctx, pod, packet, policy),
         ICMP | ICMPV6 => icmp::passes(ctx, pod, packet).unwrap_or_else(|| datagram(ctx, pod, packet, policy)),
         _ => datagram(ctx, pod, packet, policy),
     };
-    if passes && packet.piece == Piece::First {
-        // Where there is no room the other pieces are dropped, and counted.
-        let _full = FRAGMENTS.insert(pieces(pod, packet), now(), 0);
+    if passes && packet.is_first() {
+        lead(pod, packet);
     }
     passes
 }
 
 #[inline(never)]
 fn datagram(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
-    let mut subject = guard::seen_from_pod(packet, pod.way);
-    if has_ports(packet.protocol) && !read_ports(ctx, pod, packet, &mut subject) {
-        return pod.sets.of(pod.way) == OPEN || report::unreadable(pod, Some(packet));
+    let mut key = guard::key(pod, packet);
+    if has_ports(packet.protocol) {
+        let Some([from, to]) = frame::header::<[[u8; 2]; 2]>(ctx, packet) else {
+            return pod.sets.of(pod.way) == OPEN || report::unreadable(pod, packet);
+        };
+        set_ports(pod, &mut key, from, to);
     }
-    let key = key(pod, &subject);
     let (entry, last_ns) = track::datagram(&key, now());
     let standing = decide::standing(entry, policy, is_audited(pod));
     let decision = decide::datagram(
         pod.way,
         standing,
         || is_hosts(ctx, packet),
-        |direction| rule(pod.sets, &subject, direction),
+        |direction| rule(pod.sets, &key, direction),
     );
     match decision.change {
         Change::None | Change::Forget => {}
         Change::Refresh => track::refresh(&key, last_ns, now()),
         Change::Enter(flags) => {
             let known = !matches!(standing, Standing::Unknown) || flags & flag::HOST != 0;
-            if known || report::may(pod.workload, false) {
+            if known || report::may_enter(pod.workload) {
                 track::enter(&key, policy, flags, now());
             } else {
                 count(Counter::FlowQuota);
             }
         }
     }
-    conclude(pod, &subject, &decision)
+    conclude(pod, &report::Flow { key: &key, packet }, &decision)
 }
 
 #[inline(never)]
@@ -102,11 +97,10 @@ fn segment(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
         flags: u8,
     }
     let Some(tcp) = frame::header::<Tcp>(ctx, packet) else {
-        return pod.sets.of(pod.way) == OPEN || report::unreadable(pod, Some(packet));
+        return pod.sets.of(pod.way) == OPEN || report::unreadable(pod, packet);
     };
-    let mut subject = guard::seen_from_pod(packet, pod.way);
-    set_ports(pod, &mut subject, tcp.from, tcp.to);
-    let key = key(pod, &subject);
+    let mut key = guard::key(pod, packet);
+    set_ports(pod, &mut key, tcp.from, tcp.to);
     let standing = decide::standing(track::connection(&key), policy, is_audited(pod));
     // SAFETY: the kernel passes a valid context.
     let len = unsafe { read_volatile(addr_of!((*skb(ctx)).len)) };
@@ -120,36 +114,44 @@ fn segment(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
         segment,
         standing,
         || is_hosts(ctx, packet),
-        |direction| rule(pod.sets, &subject, direction),
+        |direction| rule(pod.sets, &key, direction),
     );
     match decision.change {
         Change::None | Change::Refresh => {}
         Change::Forget => track::forget_connection(&key),
         Change::Enter(flags) => track::enter_connection(&key, policy, flags),
     }
-    conclude(pod, &subject, &decision)
+    conclude(pod, &report::Flow { key: &key, packet }, &decision)
 }
 
 #[inline(always)]
-fn conclude(pod: &Pod, subject: &Subject, decision: &Decision) -> bool {
-    if let Some((direction, ruling)) = decision.said {
-        report::said(pod, subject, direction, ruling);
+fn conclude(pod: &Pod, flow: &report::Flow<'_>, decision: &Decision) -> bool {
+    if let Some(ruling) = decision.said {
+        report::said(pod, flow, decision.direction, ruling);
     }
     decision.passes
 }
 
 /// What the policies say of a flow in a direction. A function of its own, since the stack is short.
 #[inline(never)]
-pub fn rule(sets: Sets, subject: &Subject, direction: Direction) -> Ruling {
+pub fn rule(sets: Sets, key: &TrackKey, direction: Direction) -> Ruling {
     if sets.of(direction) == OPEN {
         return Ruling::Open;
     }
+    // Both are read: without `CAP_PERFMON` nothing but constants may be added to an address on the stack.
+    // SAFETY: both lie in the key.
+    let (remote_port, local_port) = unsafe {
+        (
+            read_volatile(addr_of!(key.remote_port)),
+            read_volatile(addr_of!(key.local_port)),
+        )
+    };
     let flow = Flow {
-        peer: judge::class_of(&subject.remote),
-        protocol: subject.protocol,
+        peer: judge::class_of(&key.remote),
+        protocol: key.protocol,
         port: match direction {
-            Direction::Egress => subject.remote_port,
-            Direction::Ingress => subject.local_port,
+            Direction::Egress => remote_port,
+            Direction::Ingress => local_port,
         },
     };
     match judge::judge(sets, direction, flow) {
@@ -169,8 +171,14 @@ fn is_hosts(ctx: &TcContext, packet: &Packet) -> bool {
     received_by == 0 && pod::owner(&packet.source).is_none()
 }
 
+/// Lets the other pieces of a packet follow. Where there is no room they are dropped, and counted.
+#[inline(never)]
+fn lead(pod: &Pod, packet: &Packet) {
+    let _full = FRAGMENTS.insert(pieces(pod, packet), now(), 0);
+}
+
 /// Whether the first piece of the same packet passed.
-#[inline(always)]
+#[inline(never)]
 fn follows(pod: &Pod, packet: &Packet) -> bool {
     let Some(passed) = FRAGMENTS.get_ptr(pieces(pod, packet)) else {
         return false;
@@ -198,32 +206,11 @@ const fn has_ports(protocol: u8) -> bool {
 }
 
 #[inline(always)]
-fn read_ports(ctx: &TcContext, pod: &Pod, packet: &Packet, subject: &mut Subject) -> bool {
-    let Some([from, to]) = frame::header::<[[u8; 2]; 2]>(ctx, packet) else {
-        return false;
-    };
-    set_ports(pod, subject, from, to);
-    true
-}
-
-#[inline(always)]
-const fn set_ports(pod: &Pod, subject: &mut Subject, from: [u8; 2], to: [u8; 2]) {
-    (subject.local_port, subject.remote_port) = match pod.way {
+const fn set_ports(pod: &Pod, key: &mut TrackKey, from: [u8; 2], to: [u8; 2]) {
+    (key.local_port, key.remote_port) = match pod.way {
         Direction::Egress => (port(from), port(to)),
         Direction::Ingress => (port(to), port(from)),
     };
-}
-
-/// What the flow is remembered by.
-#[inline(always)]
-pub const fn key(pod: &Pod, subject: &Subject) -> TrackKey {
-    track::key(
-        pod.workload,
-        subject.protocol,
-        subject.local_port,
-        subject.remote,
-        subject.remote_port,
-    )
 }
 
 #[inline(always)]

@@ -4,8 +4,7 @@ use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use mesh_common::{
-    addr::{Addr, Port},
-    conntrack::{EVENTS, EVENTS_STRETCH_NS, FLOWS_STRETCH_NS, NEW_FLOWS, Quotas},
+    conntrack::{EVENTS, EVENTS_STRETCH_NS, FLOWS_STRETCH_NS, NEW_FLOWS, Quotas, TrackKey},
     counter::Counter,
     decide::{quota, track::Ruling},
     flow::EventKind,
@@ -19,24 +18,17 @@ use super::{
 };
 use crate::{count::count, emit, maps::QUOTAS};
 
-/// A flow, seen from the pod.
-#[derive(Clone, Copy, Default)]
-pub struct Subject {
-    /// The pod's address.
-    pub local: Addr,
-    /// The other end's.
-    pub remote: Addr,
-    /// The pod's port; 0 where there is none.
-    pub local_port: Port,
-    /// The other end's.
-    pub remote_port: Port,
-    /// IANA number of the protocol.
-    pub protocol: u8,
+/// A flow, and the packet of it that is at hand.
+pub struct Flow<'a> {
+    /// What it is remembered by.
+    pub key: &'a TrackKey,
+    /// The packet.
+    pub packet: &'a Packet,
 }
 
 /// Counts what policies said in a direction, and reports what they refused.
 #[inline(always)]
-pub fn said(pod: &Pod, subject: &Subject, direction: Direction, ruling: Ruling) {
+pub fn said(pod: &Pod, flow: &Flow<'_>, direction: Direction, ruling: Ruling) {
     let either = |egress, ingress| match direction {
         Direction::Egress => egress,
         Direction::Ingress => ingress,
@@ -53,27 +45,28 @@ pub fn said(pod: &Pod, subject: &Subject, direction: Direction, ruling: Ruling) 
             EventKind::Denied
         }
     };
-    tell(pod, subject, kind, direction, Reason::Policy);
+    tell(pod, flow, kind, (direction, Reason::Policy));
 }
 
 /// A frame that bears no address of the pod: counted and, out of the pod, reported; whether it passes nevertheless.
 /// Towards the pod nothing is reported: a bridge that has forgotten where an address is sends packets everywhere.
 #[inline(never)]
-pub fn foreign(pod: &Pod, packet: Option<&Packet>) -> bool {
+pub fn foreign(pod: &Pod, packet: &Packet) -> bool {
     if !guard::is_enabled() {
         return true;
     }
     let (counter, reason) = guard::foreign(pod.way);
     count(counter);
     if let Some(reason) = reason {
-        tell(pod, &subject(pod, packet), EventKind::Denied, pod.way, reason);
+        let key = &guard::key(pod, packet);
+        tell(pod, &Flow { key, packet }, EventKind::Denied, (pod.way, reason));
     }
     false
 }
 
 /// A frame that can't be judged: counted and reported; whether it passes nevertheless.
 #[inline(never)]
-pub fn unreadable(pod: &Pod, packet: Option<&Packet>) -> bool {
+pub fn unreadable(pod: &Pod, packet: &Packet) -> bool {
     if !guard::is_enabled() {
         return true;
     }
@@ -85,18 +78,15 @@ pub fn unreadable(pod: &Pod, packet: Option<&Packet>) -> bool {
         (true, Direction::Ingress) => (Counter::AuditedIngress, EventKind::Audited),
     };
     count(counter);
-    tell(pod, &subject(pod, packet), kind, pod.way, Reason::Unreadable);
+    let key = &guard::key(pod, packet);
+    tell(pod, &Flow { key, packet }, kind, (pod.way, Reason::Unreadable));
     audited
 }
 
-#[inline(always)]
-fn subject(pod: &Pod, packet: Option<&Packet>) -> Subject {
-    packet.map_or_else(Subject::default, |packet| guard::seen_from_pod(packet, pod.way))
-}
-
-#[inline(always)]
-fn tell(pod: &Pod, subject: &Subject, kind: EventKind, direction: Direction, reason: Reason) {
-    if !may(pod.workload, true) {
+/// A function of its own, since the programs would run out of stack.
+#[inline(never)]
+fn tell(pod: &Pod, flow: &Flow<'_>, kind: EventKind, (direction, reason): (Direction, Reason)) {
+    if !may_tell(pod.workload) {
         count(Counter::EventQuota);
         return;
     }
@@ -107,31 +97,42 @@ fn tell(pod: &Pod, subject: &Subject, kind: EventKind, direction: Direction, rea
         reason: reason as u8,
         reserved: 0,
     };
-    emit::packet(pod.workload, subject, kind, denial);
+    let (local, _) = guard::ends(flow.packet, pod.way);
+    emit::packet(flow.key, &local, kind, denial);
 }
 
-/// Whether a pod may have one more event, or one more new flow.
+/// Whether a pod may have one more new flow.
 #[inline(never)]
-pub fn may(workload: u32, event: bool) -> bool {
-    let mut quotas = QUOTAS.get_ptr_mut(workload);
+pub fn may_enter(workload: u32) -> bool {
+    // SAFETY: `quotas` points into the map's value for as long as the program runs.
+    of(workload)
+        .is_some_and(|quotas| take(unsafe { addr_of_mut!((*quotas).flows) }, FLOWS_STRETCH_NS, NEW_FLOWS))
+}
+
+/// Whether a pod may have one more event.
+#[inline(never)]
+fn may_tell(workload: u32) -> bool {
+    // SAFETY: as in [`may_enter`].
+    of(workload).is_some_and(|quotas| take(unsafe { addr_of_mut!((*quotas).events) }, EVENTS_STRETCH_NS, EVENTS))
+}
+
+#[inline(always)]
+fn of(workload: u32) -> Option<*mut Quotas> {
+    let quotas = QUOTAS.get_ptr_mut(workload);
     if quotas.is_none() {
         // Another CPU may have been faster; then its element is found now.
         let _exists = QUOTAS.insert(workload, Quotas::default(), 1);
-        quotas = QUOTAS.get_ptr_mut(workload);
+        return QUOTAS.get_ptr_mut(workload);
     }
-    let Some(quotas) = quotas else { return false };
-    // SAFETY: `quotas` points into the map's value for as long as the program runs.
-    let (word, stretch, most) = unsafe {
-        if event {
-            (addr_of_mut!((*quotas).events), EVENTS_STRETCH_NS, EVENTS)
-        } else {
-            (addr_of_mut!((*quotas).flows), FLOWS_STRETCH_NS, NEW_FLOWS)
-        }
-    };
+    quotas
+}
+
+#[inline(always)]
+fn take(word: *mut u64, stretch_ns: u64, most: u32) -> bool {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    // SAFETY: as above; one word, read at once.
-    let Some(next) = quota::take(unsafe { read_volatile(word) }, now, stretch, most) else {
+    // SAFETY: `word` lies in a map's value; one word, read at once.
+    let Some(next) = quota::take(unsafe { read_volatile(word) }, now, stretch_ns, most) else {
         return false;
     };
     // SAFETY: as above; one word, written at once.

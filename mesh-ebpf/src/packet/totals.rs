@@ -23,15 +23,15 @@ pub fn of(ifindex: u32) -> Option<&'static mut PacketTotals> {
 
 /// Adds a frame.
 #[inline(always)]
-pub fn add<const FROM_POD: bool>(ctx: &TcContext, totals: &mut PacketTotals, frame: &Frame) {
+pub fn add<const FROM_POD: bool>(ctx: &TcContext, totals: &mut PacketTotals, frame: Frame, protocol: u8) {
     // SAFETY: the kernel passes a valid context.
     let len = unsafe { read_volatile(addr_of!((*skb(ctx)).len)) };
     // SAFETY: as above.
     let segments = unsafe { read_volatile(addr_of!((*skb(ctx)).gso_segs)) };
     let count = match frame {
-        Frame::Ip(packet) if packet.protocol == TCP => &mut totals.tcp,
-        Frame::Ip(packet) if packet.protocol == UDP => &mut totals.udp,
-        Frame::Ip(_) | Frame::Arp | Frame::Other => &mut totals.other,
+        Frame::Ip if protocol == TCP => &mut totals.tcp,
+        Frame::Ip if protocol == UDP => &mut totals.udp,
+        Frame::Ip | Frame::Arp | Frame::Other => &mut totals.other,
         Frame::Cut => return,
     };
     count.add(direction::<FROM_POD>(), len, segments);

@@ -5,11 +5,11 @@ use core::mem::size_of;
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TcContext};
 use mesh_common::{
     counter::Counter,
-    packet::{UdpKey, UdpTraffic},
+    packet::{Direction, UdpKey, UdpTraffic},
 };
 
 use super::{
-    frame::{self, Packet, Piece, UDP, port},
+    frame::{self, Packet, UDP, port},
     totals::direction,
 };
 use crate::{count::count, maps::UDP_TRAFFIC};
@@ -27,9 +27,14 @@ struct Udp {
 /// the first one's tells the length of all.
 #[inline(always)]
 pub fn add<const FROM_POD: bool>(ctx: &TcContext, ifindex: u32, packet: &Packet) {
-    if packet.protocol != UDP || !matches!(packet.piece, Piece::Whole | Piece::First) {
-        return;
+    if packet.protocol == UDP && (packet.is_whole() || packet.is_first()) {
+        add_to_flow(ctx, ifindex, packet, direction::<FROM_POD>());
     }
+}
+
+/// A function of its own, since the programs would run out of stack.
+#[inline(never)]
+fn add_to_flow(ctx: &TcContext, ifindex: u32, packet: &Packet, direction: Direction) {
     let Some(udp) = frame::header::<Udp>(ctx, packet) else {
         return;
     };
@@ -37,7 +42,10 @@ pub fn add<const FROM_POD: bool>(ctx: &TcContext, ifindex: u32, packet: &Packet)
         (packet.source, port(udp.from)),
         (packet.destination, port(udp.to)),
     );
-    let (local, remote) = if FROM_POD { (from, to) } else { (to, from) };
+    let (local, remote) = match direction {
+        Direction::Sent => (from, to),
+        Direction::Received => (to, from),
+    };
     let key = UdpKey {
         local: local.0,
         remote: remote.0,
@@ -71,5 +79,5 @@ pub fn add<const FROM_POD: bool>(ctx: &TcContext, ifindex: u32, packet: &Packet)
         flow.first_ns = now;
     }
     flow.last_ns = now;
-    flow.add(direction::<FROM_POD>(), payload);
+    flow.add(direction, payload);
 }

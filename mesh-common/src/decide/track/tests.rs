@@ -67,7 +67,7 @@ fn datagrams_of_a_known_flow_pass_both_ways_unasked() {
     for way in [Ingress, Egress] {
         for flags in [0, flag::BY_PEER, flag::HOST] {
             let decision = datagram(way, current(flags), no, never);
-            assert_eq!(decision, Decision::pass(Change::Refresh));
+            assert_eq!(decision, Decision::pass(way, Change::Refresh));
         }
     }
 }
@@ -79,7 +79,7 @@ fn a_datagram_of_no_flow_is_judged_in_its_own_direction_only() {
     assert_eq!((out.passes, out.change), (true, Change::Enter(0)));
     let into = datagram(Ingress, Standing::Unknown, no, closed_in());
     assert_eq!((into.passes, into.change), (false, Change::None));
-    assert_eq!(into.said, Some((Ingress, Ruling::Denied)));
+    assert_eq!((into.direction, into.said), (Ingress, Some(Ruling::Denied)));
 
     let closed_out = || says(Ruling::Open, Ruling::Denied);
     assert!(!datagram(Egress, Standing::Unknown, no, closed_out()).passes);
@@ -96,7 +96,7 @@ fn what_is_only_reported_passes_and_is_remembered_as_that() {
         says(Ruling::Denied, Ruling::Audited),
     );
     assert_eq!((out.passes, out.change), (true, Change::Enter(flag::AUDITED)));
-    assert_eq!(out.said, Some((Egress, Ruling::Audited)));
+    assert_eq!((out.direction, out.said), (Egress, Some(Ruling::Audited)));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn an_old_flow_is_judged_again_as_it_was_opened() {
         // That the pod may open such a flow is no excuse for one that it did not open.
         let data = segment(way, DATA, stale(Ingress), no, says(Ruling::Denied, Ruling::Open));
         assert_eq!((data.passes, data.change), (false, Change::None));
-        assert_eq!(data.said, Some((Ingress, Ruling::Denied)));
+        assert_eq!((data.direction, data.said), (Ingress, Some(Ruling::Denied)));
     }
 }
 
@@ -188,7 +188,7 @@ fn a_refused_peer_is_let_in_as_far_as_a_reset_needs() {
     let refused = Change::Enter(flag::BY_PEER | flag::REFUSED);
     let into = segment(Ingress, OPENS, Standing::Unknown, no, closed());
     assert_eq!((into.passes, into.change), (true, refused));
-    assert_eq!(into.said, Some((Ingress, Ruling::Denied)));
+    assert_eq!((into.direction, into.said), (Ingress, Some(Ruling::Denied)));
     // Again, since the first may be lost.
     assert!(segment(Ingress, OPENS, Standing::Refused, no, closed()).passes);
     let with_data = Segment {
@@ -202,7 +202,7 @@ fn a_refused_peer_is_let_in_as_far_as_a_reset_needs() {
     assert_eq!((into.passes, into.change), (false, Change::None));
 
     let reset = segment(Egress, RESETS, Standing::Refused, no, never);
-    assert_eq!(reset, Decision::pass(Change::Forget));
+    assert_eq!(reset, Decision::pass(Egress, Change::Forget));
     let accepts = Segment {
         flags: SYN | ACK,
         payload: false,
@@ -244,7 +244,7 @@ fn a_segment_of_no_flow_passes_where_either_end_may_have_opened_it() {
 #[test]
 fn a_connection_is_forgotten_when_it_is_over() {
     let reset = segment(Ingress, RESETS, current(0), no, never);
-    assert_eq!(reset, Decision::pass(Change::Forget));
+    assert_eq!(reset, Decision::pass(Ingress, Change::Forget));
 
     let last = Segment {
         flags: FIN | ACK,
