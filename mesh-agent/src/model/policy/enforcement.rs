@@ -327,4 +327,11 @@ impl Enforcement {
         let closed = self.sets.closed.keys().any(has_it);
         self.generations.get(name).copied().filter(|_| !closed)
     }
+
+    /// How much is remembered: sets, classes, terms and names, numbers of rules.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> [usize; 4] {
+        let sets = self.sets.all.len();
+        [sets, self.classes.len(), self.universe.len(), self.policies.rules.len()]
+    }
 }

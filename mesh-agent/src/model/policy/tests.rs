@@ -13,6 +13,7 @@ use crate::model::desired::ObjectName;
 use crate::model::object::NetworkPolicy;
 
 mod cases;
+mod enforcement;
 mod properties;
 mod scale;
 mod topology;

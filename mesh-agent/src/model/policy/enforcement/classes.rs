@@ -68,6 +68,12 @@ impl Classes {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert!(self.primary.len() == self.all.len() && self.numbers.in_use() + 1 == self.all.len());
+        self.all.len()
+    }
+
     /// How many addresses are in `CLASSES`.
     pub(super) fn addresses(&self) -> usize {
         self.at.len() - self.prefixes

@@ -277,17 +277,13 @@ impl Enforcement {
 
     fn traits_of_address(&self, addr: &Addr) -> (bool, Traits) {
         let claims = self.pods.claims.get(addr).map_or(&[][..], Vec::as_slice);
-        let [key] = claims else {
-            // Of two pods at one address, neither is known to be there.
-            let disputed = !claims.is_empty();
-            let traits = if disputed {
-                Traits::default()
-            } else {
-                self.universe.of_address(addr)
-            };
-            return (disputed, traits);
-        };
         let blocks = self.universe.holding(&Cidr::host(addr));
+        let [key] = claims else {
+            // Of two pods at one address, neither is known to be there: blocks must not speak for it either.
+            let disputed = !claims.is_empty() && !blocks.is_empty();
+            let traits = if disputed { Vec::new() } else { blocks };
+            return (disputed, Traits::new(traits, Vec::new()));
+        };
         let Some(facts) = self.pods.get(key).and_then(|pod| pod.facts.as_ref()) else {
             return (false, Traits::new(blocks, Vec::new()));
         };
@@ -341,6 +337,8 @@ impl Enforcement {
                 touched.extend(facts.addresses.iter().copied().map(Member::Address));
             }
         }
+        let disputed = self.pods.claims.iter().filter(|(_, claims)| claims.len() > 1);
+        touched.extend(disputed.map(|(addr, _)| Member::Address(*addr)));
         for (member, _) in self.classes.members() {
             let part = match member {
                 Member::Prefix(prefix) => *prefix,

@@ -41,6 +41,11 @@ impl Numbers {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.used.len()
+    }
+
     /// It may be given to another.
     pub(super) fn give_back(&mut self, number: u32) {
         self.used.remove(&number);

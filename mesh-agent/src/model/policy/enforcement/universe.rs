@@ -219,6 +219,11 @@ impl Universe {
         Traits::new(self.holding(&Cidr::host(addr)), Vec::new())
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.terms.len() + self.names.len()
+    }
+
     /// All prefixes where a block begins or has a hole.
     pub(super) fn prefixes(&self) -> impl Iterator<Item = Cidr> {
         self.blocks.cuts.keys().copied()

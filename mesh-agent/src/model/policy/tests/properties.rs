@@ -14,13 +14,13 @@ use mesh_common::policy::Transport;
 const QUESTIONS: usize = 50;
 
 /// 5,000 checks; 100,000 with `MESH_TEST_LONG=1`, which `cargo xtask test --long` sets.
-fn clusters() -> u32 {
+pub(super) fn clusters() -> u32 {
     let long = std::env::var_os("MESH_TEST_LONG").is_some_and(|value| value == "1");
     if long { 2_000 } else { 100 }
 }
 
 /// What `PROPTEST_RNG_SEED` says, so that a failure can be repeated.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let given = std::env::var("PROPTEST_RNG_SEED").ok();
     given.map_or_else(rand_seed, |seed| seed.parse().unwrap())
 }
@@ -30,12 +30,12 @@ fn rand_seed() -> u64 {
     RandomState::new().hash_one(())
 }
 
-const PORTS: [u16; 8] = [1, 53, 79, 80, 81, 8080, 8081, 65535];
+pub(super) const PORTS: [u16; 8] = [1, 53, 79, 80, 81, 8080, 8081, 65535];
 
 /// What names stand for: few, so that pods differ in them and packets hit them.
-const NAMED: [u16; 2] = [80, 81];
+pub(super) const NAMED: [u16; 2] = [80, 81];
 
-fn labels() -> impl Strategy<Value = Labels> {
+pub(super) fn labels() -> impl Strategy<Value = Labels> {
     let value = || prop_oneof![Just(None), Just(Some("x")), Just(Some("y"))];
     [value(), value()].prop_map(|values| {
         let pairs = ["a", "b"].into_iter().zip(values);
@@ -148,7 +148,7 @@ fn rules(peers: &'static str) -> impl Strategy<Value = Value> {
     vec(rule, 0..=2).prop_map(Value::from)
 }
 
-fn spec() -> impl Strategy<Value = Value> {
+pub(super) fn spec() -> impl Strategy<Value = Value> {
     let types = vec![
         json!([]),
         json!(["Ingress"]),
@@ -162,11 +162,11 @@ fn spec() -> impl Strategy<Value = Value> {
     })
 }
 
-fn namespace() -> impl Strategy<Value = &'static str> {
+pub(super) fn namespace() -> impl Strategy<Value = &'static str> {
     select(vec!["n0", "n1", "n2"])
 }
 
-fn pod() -> impl Strategy<Value = Pod> {
+pub(super) fn pod() -> impl Strategy<Value = Pod> {
     let port = (
         select(vec!["http", "dns"]),
         select(Transport::ALL.to_vec()),

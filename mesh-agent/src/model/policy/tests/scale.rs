@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::object::Labels;
 
-const POLICIES: usize = if cfg!(debug_assertions) { 500 } else { 5_000 };
-const PODS: usize = 2 * POLICIES;
-const NAMESPACES: usize = POLICIES / 10;
+pub(super) const POLICIES: usize = if cfg!(debug_assertions) { 500 } else { 5_000 };
+pub(super) const PODS: usize = 2 * POLICIES;
+pub(super) const NAMESPACES: usize = POLICIES / 10;
 /// Pods of one node; what the largest have.
-const LOCAL: usize = 500;
+pub(super) const LOCAL: usize = 500;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-fn labels<const N: usize>(labels: [(&str, String); N]) -> Labels {
+pub(super) fn labels<const N: usize>(labels: [(&str, String); N]) -> Labels {
     BTreeMap::from(labels.map(|(key, value)| (key.to_owned(), value))).into()
 }
 
@@ -41,7 +41,7 @@ fn pods() -> Vec<Pod> {
     (0..PODS).map(pod).collect()
 }
 
-fn spec(at: usize) -> Value {
+pub(super) fn spec(at: usize) -> Value {
     let (app, other) = (
         format!("a{}", at / NAMESPACES % 10),
         format!("a{}", (at + 1) % 10),
@@ -58,7 +58,7 @@ fn spec(at: usize) -> Value {
     })
 }
 
-fn cluster() -> Cluster {
+pub(super) fn cluster() -> Cluster {
     let namespaces = (0..NAMESPACES).map(|at| {
         (
             format!("n{at}").into(),
