@@ -332,6 +332,11 @@ impl Enforcement {
     #[cfg(test)]
     pub(super) fn in_memory(&self) -> [usize; 4] {
         let sets = self.sets.all.len();
-        [sets, self.classes.len(), self.universe.len(), self.policies.rules.len()]
+        [
+            sets,
+            self.classes.len(),
+            self.universe.len(),
+            self.policies.rules.len(),
+        ]
     }
 }

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use mesh_common::addr::Addr;
-use mesh_common::policy::{ANYBODY, Direction, PolicyKey};
+use mesh_common::policy::{ANYBODY, Direction, OPEN, PolicyKey};
 use mesh_common::rules::{MOST_CLASSES, NOTHING, PodRules};
 use mesh_common::tag::{Tagged, hash_addr};
 
@@ -121,6 +121,12 @@ impl Enforcement {
     fn adopt_pod(&mut self, workload: u32, rules: PodRules) {
         let numbers = Direction::ALL.map(|direction| rules.sets.of(direction));
         let sets = if rules.sets.belongs_to(workload) {
+            for number in numbers {
+                // A set through which nothing passes has no entries.
+                if number != OPEN && number != NOTHING && !self.sets.by_number.contains_key(&number) {
+                    self.adopt_set(number, BTreeMap::new());
+                }
+            }
             numbers.map(|number| self.sets.by_number.get(&number).copied())
         } else {
             [None; 2]
@@ -136,6 +142,10 @@ impl Enforcement {
             addrs: rules.addrs,
             found: None,
         };
+        tenant
+            .classes
+            .into_iter()
+            .for_each(|class| self.classes.adopt(class));
         tenant.found = (tenant.rules(workload) != rules).then_some(rules);
         self.tenants.insert(workload, tenant);
         self.dirty.workloads.insert(workload);

@@ -310,6 +310,11 @@ impl Enforcement {
         for class in with_gone.collect::<BTreeSet<_>>() {
             touched.extend(&self.classes.all[&class].members);
         }
+        if self.universe.has_changed() {
+            // What blocks say of an address does not show in the class of a disputed one.
+            let disputed = self.pods.claims.iter().filter(|(_, claims)| claims.len() > 1);
+            touched.extend(disputed.map(|(addr, _)| Member::Address(*addr)));
+        }
         if let Some(newcomers) = self.universe.newcomers() {
             self.touched_by(&newcomers, &mut touched);
         }
@@ -337,8 +342,6 @@ impl Enforcement {
                 touched.extend(facts.addresses.iter().copied().map(Member::Address));
             }
         }
-        let disputed = self.pods.claims.iter().filter(|(_, claims)| claims.len() > 1);
-        touched.extend(disputed.map(|(addr, _)| Member::Address(*addr)));
         for (member, _) in self.classes.members() {
             let part = match member {
                 Member::Prefix(prefix) => *prefix,

@@ -287,20 +287,12 @@ impl Enforcement {
         };
         let mut ordered: Vec<_> = moves.iter().collect();
         ordered.sort_by_key(rank);
-        let mut concerned = BTreeSet::new();
         for &(member, class) in ordered {
             self.classes.put(member, class);
             ops.push(written(member, class));
-            match member {
-                Member::Prefix(_) => concerned.extend(self.tenants.keys().copied()),
-                Member::Address(addr) => {
-                    let claims = self.pods.claims.get(&addr).into_iter().flatten();
-                    concerned.extend(claims.filter_map(|key| self.pods.get(key)?.workload));
-                }
-            }
         }
-        for workload in concerned {
-            self.refresh(workload, ops);
+        if !moves.is_empty() {
+            self.refresh(ops);
         }
     }
 

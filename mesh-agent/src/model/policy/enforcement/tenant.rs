@@ -63,21 +63,18 @@ pub(super) fn classes(classes: &Classes, addrs: [Addr; 2]) -> [u32; 2] {
 }
 
 impl Enforcement {
-    /// Brings a pod's addresses and classes in `POD_RULES` to what they are now.
-    pub(super) fn refresh(&mut self, workload: u32, ops: &mut Vec<Op>) {
-        let Some(tenant) = self.tenants.get_mut(&workload) else {
-            return;
-        };
-        let Some(pod) = tenant.pod.as_ref().and_then(|key| self.pods.get(key)) else {
-            return;
-        };
-        let Some(facts) = &pod.facts else { return };
-        let before = tenant.rules(workload);
-        tenant.addrs = addresses(facts);
-        tenant.classes = classes(&self.classes, tenant.addrs);
-        tenant.found = None;
-        if tenant.rules(workload) != before {
-            ops.push(tenant.written(workload));
+    /// Brings the classes in `POD_RULES` to what they are now.
+    pub(super) fn refresh(&mut self, ops: &mut Vec<Op>) {
+        for (&workload, tenant) in self
+            .tenants
+            .iter_mut()
+            .filter(|(_, tenant)| tenant.found.is_none())
+        {
+            let now = classes(&self.classes, tenant.addrs);
+            if now != tenant.classes {
+                tenant.classes = now;
+                ops.push(tenant.written(workload));
+            }
         }
     }
 }

@@ -139,6 +139,11 @@ impl Universe {
         self.fresh.contains(&id) || self.gone.contains(&id)
     }
 
+    /// Whether anything came or went since the last time.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.fresh.is_empty() || !self.gone.is_empty()
+    }
+
     /// From here on all are looked at by sets in force.
     pub(super) fn settle(&mut self) {
         self.fresh.clear();

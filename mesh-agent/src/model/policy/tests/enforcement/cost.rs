@@ -52,7 +52,13 @@ fn a_change_takes_as_long_as_what_it_is_about() {
     let mut world = World::new(Limits::default());
     for (name, labels) in &cluster.namespaces {
         let labels = labels.clone();
-        world.namespace(name, Some(NamespaceFacts { labels, audited: false }));
+        world.namespace(
+            name,
+            Some(NamespaceFacts {
+                labels,
+                audited: false,
+            }),
+        );
     }
     for pod in &cluster.pods {
         world.pod(&pod_key(pod), Some(facts(pod)));
@@ -76,7 +82,10 @@ fn a_change_takes_as_long_as_what_it_is_about() {
     assert_eq!(world.agent.problems(), []);
     world.come_to_rest();
 
-    let (n0, own) = (&cluster.pods[0], cluster.policies.keys().next().unwrap().to_string());
+    let (n0, own) = (
+        &cluster.pods[0],
+        cluster.policies.keys().next().unwrap().to_string(),
+    );
     let other = format!("{}/other", n0.name.namespace);
     let changes = [
         timed(&world, "one policy changed", |world| {
@@ -102,5 +111,8 @@ fn a_change_takes_as_long_as_what_it_is_about() {
         timed(&world, "one node restarted", World::restart) / 40,
     ];
     assert!(first < FIRST * SLOWNESS, "{first:?}");
-    assert!(changes.iter().all(|change| *change < LIMIT * SLOWNESS), "{changes:?}");
+    assert!(
+        changes.iter().all(|change| *change < LIMIT * SLOWNESS),
+        "{changes:?}"
+    );
 }

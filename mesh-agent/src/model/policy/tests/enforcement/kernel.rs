@@ -58,7 +58,10 @@ impl Kernel {
     }
 
     pub(super) fn class_of(&self, addr: &Addr) -> u32 {
-        let own = self.classes.get(addr).filter(|value| value.belongs_to(hash_addr(addr)));
+        let own = self
+            .classes
+            .get(addr)
+            .filter(|value| value.belongs_to(hash_addr(addr)));
         if let Some(own) = own {
             return own.id();
         }
@@ -81,7 +84,10 @@ impl Kernel {
 
     /// As the source's program judges for the destination: the source's class is that in its own entry.
     pub(super) fn judge_seen_from(&self, asked: &Asked, source: u32) -> Option<decide::Verdict> {
-        let source = self.pods.get(&source).filter(|rules| rules.addrs.contains(&asked.other))?;
+        let source = self
+            .pods
+            .get(&source)
+            .filter(|rules| rules.addrs.contains(&asked.other))?;
         self.judge_class(asked, source.classes.towards(&asked.other))
     }
 
@@ -94,7 +100,12 @@ impl Kernel {
             protocol: asked.protocol,
             port: Port::new(asked.port),
         };
-        let lookup = |key: &PolicyKey| self.rules.get(key).copied().filter(|it| it.belongs_to(key.hash()));
+        let lookup = |key: &PolicyKey| {
+            self.rules
+                .get(key)
+                .copied()
+                .filter(|it| it.belongs_to(key.hash()))
+        };
         Some(decide::judge(question, lookup))
     }
 
@@ -109,7 +120,9 @@ impl Kernel {
 }
 
 pub(super) fn sorted(mut observed: Observed) -> Observed {
-    observed.rules.sort_by_key(|(key, _)| (key.set, key.peer, key.protocol, key.port.get(), key.length));
+    observed
+        .rules
+        .sort_by_key(|(key, _)| (key.set, key.peer, key.protocol, key.port.get(), key.length));
     observed.classes.sort_by_key(|(addr, _)| *addr);
     observed.cidrs.sort_by_key(|(key, _)| *key);
     observed.pods.sort_by_key(|(workload, _)| *workload);

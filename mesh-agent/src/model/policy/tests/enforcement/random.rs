@@ -19,7 +19,7 @@ use crate::model::policy::tests::properties::{self, NAMED, PORTS};
 const PODS: usize = 6;
 const POLICIES: usize = 6;
 /// Flows that are looked at after each write.
-const FLOWS: usize = 40;
+const FLOWS: usize = 20;
 
 #[derive(Clone, Debug)]
 pub(super) enum Change {
@@ -49,7 +49,8 @@ fn facts() -> impl Strategy<Value = PodFacts> {
 
 pub(super) fn change() -> impl Strategy<Value = Change> {
     let namespace = (properties::namespace(), properties::labels(), any::<bool>());
-    let namespace = namespace.prop_map(|(name, labels, audited)| Change::Namespace(name, Some((labels, audited))));
+    let namespace =
+        namespace.prop_map(|(name, labels, audited)| Change::Namespace(name, Some((labels, audited))));
     let policy = (0..POLICIES, properties::spec());
     prop_oneof![
         3 => namespace,
@@ -67,7 +68,11 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
 fn step() -> impl Strategy<Value = Step> {
     let passes = select(vec![0, 0, 1, 5, 10, 20]).prop_map(Duration::from_secs);
     let ends = prop::option::weighted(0.25, any::<prop::sample::Index>());
-    (vec(change(), 1..=4), passes, ends).prop_map(|(changes, passes, ends)| Step { changes, passes, ends })
+    (vec(change(), 1..=4), passes, ends).prop_map(|(changes, passes, ends)| Step {
+        changes,
+        passes,
+        ends,
+    })
 }
 
 pub(super) fn asked() -> impl Strategy<Value = Asked> {
@@ -78,7 +83,11 @@ pub(super) fn asked() -> impl Strategy<Value = Asked> {
     parts.prop_map(|(workload, direction, (host, v6), protocol, port)| Asked {
         workload,
         direction,
-        other: addr(&if v6 { format!("fd00::{host:x}") } else { format!("10.0.0.{host}") }),
+        other: addr(&if v6 {
+            format!("fd00::{host:x}")
+        } else {
+            format!("10.0.0.{host}")
+        }),
         protocol,
         port,
     })
@@ -91,7 +100,9 @@ fn pod_key(at: usize) -> PodKey {
 pub(super) fn make(world: &mut World, change: &Change) {
     match change {
         Change::Namespace(name, facts) => {
-            let facts = facts.clone().map(|(labels, audited)| NamespaceFacts { labels, audited });
+            let facts = facts
+                .clone()
+                .map(|(labels, audited)| NamespaceFacts { labels, audited });
             world.namespace(name, facts);
         }
         Change::Pod(at, facts) => world.pod(&pod_key(*at), facts.clone()),
@@ -105,7 +116,9 @@ pub(super) fn make(world: &mut World, change: &Change) {
         Change::Local(at, workload) => world.local(&pod_key(*at), *workload),
         Change::Policy(at, spec) => {
             let name = ObjectName::new(format!("n{}", at % 3), format!("p{at}"));
-            let made = spec.clone().map(|spec| policy(&name, serde_json::from_value(spec).unwrap()));
+            let made = spec
+                .clone()
+                .map(|spec| policy(&name, serde_json::from_value(spec).unwrap()));
             world.policy(&name, made);
         }
     }
@@ -136,7 +149,10 @@ pub(super) fn watch(world: &mut World, asked: &[Asked], until: Option<usize>) ->
                 return Err(format!("{asked:?} after {at} {op:?}: {seen:?}\nof {ops:#?}"));
             }
             if judged_again && *now != after[place] {
-                return Err(format!("{:?} after {at} {op:?} in {ops:#?}", asked[place / (sources.len() + 1)]));
+                return Err(format!(
+                    "{:?} after {at} {op:?} in {ops:#?}",
+                    asked[place / (sources.len() + 1)]
+                ));
             }
         }
         if !world.kernel.holds(&world.limits) {
@@ -147,7 +163,9 @@ pub(super) fn watch(world: &mut World, asked: &[Asked], until: Option<usize>) ->
         all.iter().copied().step_by(sources.len() + 1).collect()
     };
     let changed = direct(&before).into_iter().zip(direct(&after));
-    let changed = changed.filter(|(before, after)| before.is_some() && after.is_some() && before != after).count();
+    let changed = changed
+        .filter(|(before, after)| before.is_some() && after.is_some() && before != after)
+        .count();
     if until == ops.len() && changed > 0 && !judged_again {
         return Err(format!("answers changed, and nothing is judged again: {ops:#?}"));
     }
@@ -162,7 +180,12 @@ fn nothing_is_leaked(world: &mut World) -> Result<(), String> {
     fresh.plan();
     let count = |world: &World| {
         let kernel = &world.kernel;
-        let entries = [kernel.rules.len(), kernel.classes.len(), kernel.cidrs.len(), kernel.pods.len()];
+        let entries = [
+            kernel.rules.len(),
+            kernel.classes.len(),
+            kernel.cidrs.len(),
+            kernel.pods.len(),
+        ];
         (entries, world.agent.in_memory())
     };
     if count(world) == count(&fresh) {
@@ -219,7 +242,11 @@ fn every_flow_is_judged_by_all_of_a_change_or_by_none_of_it() {
 
 #[test]
 fn a_new_agent_with_the_same_facts_changes_no_answer_at_any_moment() {
-    let strategy = (vec(change(), 10..=40), vec(asked(), FLOWS), any::<prop::sample::Index>());
+    let strategy = (
+        vec(change(), 10..=40),
+        vec(asked(), FLOWS),
+        any::<prop::sample::Index>(),
+    );
     run(&strategy, |(first, asked, ends)| {
         let mut world = World::new(PLENTY);
         for change in &first {
@@ -251,43 +278,56 @@ fn a_new_agent_with_the_same_facts_changes_no_answer_at_any_moment() {
 fn without_room_nothing_passes_that_must_not() {
     let limits = (10..200_u32, 0..12_u32, 0..12_u32, 4..=4_u32, 10..200_u32);
     let strategy = (limits, vec(vec(change(), 1..=20), 1..=5), vec(asked(), FLOWS));
-    run(&strategy, |((rules, classes, cidrs, pods, rules_per_namespace), steps, asked)| {
-        let mut world = World::new(Limits {
-            rules,
-            classes,
-            cidrs,
-            pods,
-            rules_per_namespace,
-        });
-        for changes in &steps {
-            for change in changes {
-                make(&mut world, change);
-            }
-            for op in world.agent.plan(world.now) {
-                world.kernel.apply(&op);
-                if !world.kernel.holds(&world.limits) {
-                    return Err(format!("no room for {op:?}"));
+    run(
+        &strategy,
+        |((rules, classes, cidrs, pods, rules_per_namespace), steps, asked)| {
+            let mut world = World::new(Limits {
+                rules,
+                classes,
+                cidrs,
+                pods,
+                rules_per_namespace,
+            });
+            for changes in &steps {
+                for change in changes {
+                    make(&mut world, change);
+                }
+                for op in world.agent.plan(world.now) {
+                    world.kernel.apply(&op);
+                    if !world.kernel.holds(&world.limits) {
+                        return Err(format!("no room for {op:?}"));
+                    }
+                }
+                world.now += Duration::from_secs(4);
+                let (cluster, places) = world.facts.cluster();
+                let troubled = !world.agent.problems().is_empty();
+                for asked in &asked {
+                    let said = world.kernel.judge(asked);
+                    let read = places
+                        .get(&asked.workload)
+                        .map(|&place| read(&cluster, place, asked));
+                    let passes =
+                        said.is_some_and(|said| said != mesh_common::decide::policy::Verdict::Denied);
+                    let may = read.as_ref().is_none_or(Side::passes);
+                    if passes && !may || (!troubled && may && read.is_some() && !passes) {
+                        return Err(format!(
+                            "{asked:?}: read {read:?}, said {said:?}, trouble: {troubled}"
+                        ));
+                    }
                 }
             }
-            world.now += Duration::from_secs(4);
-            let (cluster, places) = world.facts.cluster();
-            let troubled = !world.agent.problems().is_empty();
-            for asked in &asked {
-                let said = world.kernel.judge(asked);
-                let read = places.get(&asked.workload).map(|&place| read(&cluster, place, asked));
-                let passes = said.is_some_and(|said| said != mesh_common::decide::policy::Verdict::Denied);
-                let may = read.as_ref().is_none_or(Side::passes);
-                if passes && !may || (!troubled && may && read.is_some() && !passes) {
-                    return Err(format!("{asked:?}: read {read:?}, said {said:?}, trouble: {troubled}"));
-                }
+            // What goes makes room.
+            for at in 0..POLICIES {
+                make(&mut world, &Change::Policy(at, None));
             }
-        }
-        // What goes makes room.
-        for at in 0..POLICIES {
-            make(&mut world, &Change::Policy(at, None));
-        }
-        world.come_to_rest();
-        world.check(&asked)?;
-        world.agent.problems().is_empty().then_some(()).ok_or_else(|| format!("{:?}", world.agent.problems()))
-    });
+            world.come_to_rest();
+            world.check(&asked)?;
+            world
+                .agent
+                .problems()
+                .is_empty()
+                .then_some(())
+                .ok_or_else(|| format!("{:?}", world.agent.problems()))
+        },
+    );
 }

@@ -9,7 +9,6 @@ use mesh_common::policy::Direction;
 use super::kernel::{Asked, Kernel, sorted};
 use super::*;
 use crate::model::desired::PodKey;
-use crate::model::policy::enforcement::REST;
 
 /// Room for everything.
 pub(super) const PLENTY: Limits = Limits {
@@ -53,7 +52,9 @@ impl Facts {
         }
         let namespaces = self.namespaces.iter();
         let cluster = Cluster {
-            namespaces: namespaces.map(|(name, facts)| (name.clone(), facts.labels.clone())).collect(),
+            namespaces: namespaces
+                .map(|(name, facts)| (name.clone(), facts.labels.clone()))
+                .collect(),
             pods,
             policies: self.policies.clone(),
         };
@@ -127,7 +128,12 @@ impl World {
     /// Only pods that are known come to the node.
     pub(super) fn local(&mut self, key: &PodKey, workload: Option<u32>) {
         let known = self.facts.pods.get(key).cloned();
-        let before = self.facts.local.values().find(|(it, _)| it == key).map(|(_, facts)| facts.clone());
+        let before = self
+            .facts
+            .local
+            .values()
+            .find(|(it, _)| it == key)
+            .map(|(_, facts)| facts.clone());
         if workload.is_some() && known.is_none() {
             return;
         }
@@ -171,10 +177,6 @@ impl World {
         panic!("still due at {:?}, now {:?}", self.agent.next_due(), self.now);
     }
 
-    pub(super) fn rest(&mut self) {
-        self.now += REST;
-    }
-
     /// What the tables hold is what the agent thinks they do, and what the policies say.
     pub(super) fn check(&self, asked: &[Asked]) -> Result<(), String> {
         let (expected, observed) = (sorted(self.agent.expected()), self.kernel.observed());
@@ -183,7 +185,9 @@ impl World {
         }
         self.check_classes()?;
         let (cluster, places) = self.facts.cluster();
-        asked.iter().try_for_each(|asked| self.check_one(&cluster, &places, asked))
+        asked
+            .iter()
+            .try_for_each(|asked| self.check_one(&cluster, &places, asked))
     }
 
     fn check_classes(&self) -> Result<(), String> {
@@ -191,14 +195,21 @@ impl World {
             for addr in rules.addrs.iter().filter(|addr| **addr != Addr::default()) {
                 let (own, all) = (rules.classes.towards(addr), self.kernel.class_of(addr));
                 if own != all {
-                    return Err(format!("{addr} of {workload}: class {own} to itself, {all} to others"));
+                    return Err(format!(
+                        "{addr} of {workload}: class {own} to itself, {all} to others"
+                    ));
                 }
             }
         }
         Ok(())
     }
 
-    fn check_one(&self, cluster: &Cluster, places: &BTreeMap<u32, usize>, asked: &Asked) -> Result<(), String> {
+    fn check_one(
+        &self,
+        cluster: &Cluster,
+        places: &BTreeMap<u32, usize>,
+        asked: &Asked,
+    ) -> Result<(), String> {
         let said = self.kernel.judge(asked);
         let Asked {
             workload,
@@ -218,11 +229,14 @@ impl World {
                 let question = question(places[&workload], asked);
                 let pod = &cluster.pods[places[&workload]];
                 let mut rules = reference::allowing(cluster, pod, direction, other, &question);
-                self.agent.rule(rule).is_some_and(|rule| rules.any(|it| it == rule))
+                self.agent
+                    .rule(rule)
+                    .is_some_and(|rule| rules.any(|it| it == rule))
             }
             _ => false,
         };
-        same.then_some(()).ok_or_else(|| format!("{asked:?}: read {read:?}, looked up {said:?}"))
+        same.then_some(())
+            .ok_or_else(|| format!("{asked:?}: read {read:?}, looked up {said:?}"))
     }
 
     /// All that can be said of some flows now, also by those who judge for the other end.
@@ -234,7 +248,9 @@ impl World {
                 Direction::Egress => None,
             });
             let all: Vec<_> = std::iter::once(direct).chain(seen_from).collect();
-            all.into_iter().map(|verdict| verdict.as_ref().map(std::mem::discriminant)).collect::<Vec<_>>()
+            all.into_iter()
+                .map(|verdict| verdict.as_ref().map(std::mem::discriminant))
+                .collect::<Vec<_>>()
         };
         asked.iter().flat_map(one).collect()
     }
