@@ -2,7 +2,9 @@
 
 use super::*;
 
+mod changes;
 mod cost;
 mod kernel;
 mod random;
+mod room;
 mod world;
