@@ -120,9 +120,8 @@ impl Removed {
     /// Notes whether anything changed.
     pub fn follow(&mut self, engine: &Engine) {
         let before = self.changes.replace(engine.changes());
-        match before {
-            before if before != self.changes => self.pace.changed(Instant::now()),
-            _ => {}
+        if before != self.changes {
+            self.pace.changed(Instant::now());
         }
     }
 
