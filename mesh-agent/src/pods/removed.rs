@@ -69,9 +69,10 @@ impl Connection {
         }
     }
 
-    /// Whether this is the socket that is on record, and it is still connected to the same backend.
+    /// Whether this is the socket that is on record, and it is still connected to the same backend. Nobody would learn it
+    /// of an orphan, one in `TIME_WAIT` included, and some kernels can't destroy those.
     fn is(&self, socket: &Socket) -> bool {
-        socket.cookie == self.cookie && socket.ends().1 == self.remote
+        socket.cookie == self.cookie && socket.ends().1 == self.remote && !socket.is_orphan()
     }
 }
 
@@ -115,7 +116,7 @@ fn inside(netns: u64, doomed: &[(Connection, Why)]) -> io::Result<Outcome> {
     for one in doomed {
         let connection = &one.0;
         let socket = match connection.protocol {
-            Protocol::Tcp => sock_diag::find_tcp(connection.local, connection.remote)?,
+            Protocol::Tcp => stream(connection)?,
             Protocol::Udp => {
                 let all = match &mut datagrams {
                     Some(all) => all,
@@ -124,27 +125,25 @@ fn inside(netns: u64, doomed: &[(Connection, Why)]) -> io::Result<Outcome> {
                 all.iter().find(|socket| connection.is(socket)).copied()
             }
         };
-        // Nobody would learn it of an orphan, one in TIME_WAIT included, and some kernels can't destroy those.
-        let Some(socket) = socket.filter(|socket| connection.is(socket) && !socket.is_orphan()) else {
+        let Some(socket) = socket else {
             continue;
         };
         match sock_diag::destroy(&socket) {
             Ok(true) => outcome.destroyed.push(*one),
             Ok(false) => {}
             // It was closed just now, so that it can't be destroyed any more.
-            Err(DestroyError::Unsupported(_)) if !still_there(connection)? => {}
+            Err(DestroyError::Unsupported(_))
+                if connection.protocol == Protocol::Tcp && stream(connection)?.is_none() => {}
             Err(error) => outcome.errors.push(error.into()),
         }
     }
     Ok(outcome)
 }
 
-fn still_there(connection: &Connection) -> io::Result<bool> {
-    let found = match connection.protocol {
-        Protocol::Tcp => sock_diag::find_tcp(connection.local, connection.remote)?,
-        Protocol::Udp => return Ok(true),
-    };
-    Ok(found.is_some_and(|socket| connection.is(&socket) && !socket.is_orphan()))
+/// The socket of a TCP connection, if it is still the one on record.
+fn stream(connection: &Connection) -> io::Result<Option<Socket>> {
+    let found = sock_diag::find_tcp(connection.local, connection.remote)?;
+    Ok(found.filter(|socket| connection.is(socket)))
 }
 
 fn connected_over_udp() -> io::Result<Vec<Socket>> {
