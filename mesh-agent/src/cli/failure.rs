@@ -5,7 +5,10 @@ use std::{error::Error, fmt::Display, io, path::Path};
 use mesh_common::names::exit;
 use thiserror::Error;
 
-use crate::datapath::{listing::ListingError, tables::TableError};
+use crate::{
+    causes::io_error,
+    datapath::{listing::ListingError, tables::TableError},
+};
 
 /// Why a command could not answer.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -41,7 +44,7 @@ impl Failure {
 
     /// The list of connections can't be read.
     pub fn listing(error: &ListingError, pins: &Path) -> Self {
-        let message = match kind(error) {
+        let message = match io_error(error).map(io::Error::kind) {
             Some(io::ErrorKind::NotFound) if pins.exists() => {
                 format!("live connections can't be listed: {error}")
             }
@@ -67,7 +70,7 @@ impl Failure {
 
 fn pins_message(shown: impl Display, error: &(dyn Error + 'static), pins: &Path) -> String {
     let dir = pins.display();
-    match kind(error) {
+    match io_error(error).map(io::Error::kind) {
         Some(io::ErrorKind::NotFound) if pins.exists() => {
             format!("{shown}: {dir} is not complete; restart mesh-agent to make what is missing")
         }
@@ -80,18 +83,6 @@ fn pins_message(shown: impl Display, error: &(dyn Error + 'static), pins: &Path)
         }
         _ => shown.to_string(),
     }
-}
-
-/// The system's error at the end of a chain of causes.
-fn kind<'a>(error: &'a (dyn Error + 'static)) -> Option<io::ErrorKind> {
-    let mut cause: Option<&'a (dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        cause = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

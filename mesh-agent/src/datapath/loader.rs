@@ -16,7 +16,7 @@ use super::{
     object,
     pins::{PinError, Pins},
 };
-use crate::sys::raw::Raw;
+use crate::{causes::io_error, sys::raw::Raw};
 
 /// Sizes of maps other than the default, by name.
 pub type MapSizes = BTreeMap<String, u32>;
@@ -198,16 +198,4 @@ fn capability_hint(error: &EbpfError) -> &'static str {
     } else {
         ""
     }
-}
-
-/// The system's error at the end of a chain of causes.
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -12,7 +12,7 @@ use kube::{
 use mesh_common::names::install;
 
 use super::{args::Remote, choice::choose};
-use crate::cli::failure::Failure;
+use crate::{causes::reasons, cli::failure::Failure};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -186,18 +186,4 @@ impl Cluster {
             install::OPERATOR
         ))
     }
-}
-
-/// An error with its causes.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
 use super::failure::Failure;
+use crate::causes::reasons;
 
 /// What the agent calls itself.
 const USER_AGENT: &str = concat!("mesh-agent/", env!("CARGO_PKG_VERSION"));
@@ -126,18 +127,4 @@ async fn refusal(answer: Response<Body>) -> Status {
         details.retry_after_seconds = seconds;
     }
     status
-}
-
-/// An error with its causes: the first says where, the last why.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
