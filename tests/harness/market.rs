@@ -58,6 +58,14 @@ impl Market {
         Ok((market, backends))
     }
 
+    /// A node with the client and the service `web`, number 10, that the pod `web` (`10.0.1.11`) serves.
+    pub fn with_one_web(test_name: &str) -> Result<(Self, Backend)> {
+        let market = Self::open(test_name, true)?;
+        let backend = market.backend("web", "web", 11)?;
+        market.apply(&service("web", 10))?;
+        Ok((market, backend))
+    }
+
     /// A pod in which the services' addresses are known to lead nowhere, so that a connection that is not
     /// translated fails at once: [`io::ErrorKind::HostUnreachable`].
     pub fn pod(&self, name: &str, ips: &[&str]) -> Result<Pod> {

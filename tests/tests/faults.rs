@@ -17,14 +17,6 @@ const SOON: Duration = Duration::from_secs(5);
 /// How long an agent that is to fail may take.
 const FAILURE: Duration = Duration::from_secs(10);
 
-/// A market with the service `web`, number 10, that one pod serves.
-fn web(test_name: &str) -> Result<(Market, market::Backend)> {
-    let market = Market::open(test_name, true)?;
-    let backend = market.backend("web", "web", 11)?;
-    market.apply(&market::service("web", 10))?;
-    Ok((market, backend))
-}
-
 /// A service whose backend is the pod `web`.
 fn twin(name: &str, number: u8) -> Manifest {
     market::service_of("web", name, number)
@@ -90,7 +82,7 @@ fn yaml_service(name: &str, number: u8, port: &str) -> String {
 #[test]
 fn a_mistake_in_a_manifest_is_named_and_hides_nothing_else() -> Result<()> {
     require_root!();
-    let (market, _web) = web("mistake")?;
+    let (market, _web) = Market::with_one_web("mistake")?;
     let docs = |middle: &str| {
         [
             &yaml_service("one", 1, "80"),
@@ -146,7 +138,7 @@ fn a_mistake_in_a_manifest_is_named_and_hides_nothing_else() -> Result<()> {
 #[test]
 fn a_last_good_state_does_not_outlive_the_agent_unseen() -> Result<()> {
     require_root!();
-    let (market, _web) = web("broken")?;
+    let (market, _web) = Market::with_one_web("broken")?;
     let manifests = market.sandbox.manifests();
     manifests.write("services.yaml", &yaml_service("one", 1, "80"))?;
     let mut agent = market.sandbox.agent().start()?;
@@ -169,7 +161,7 @@ fn a_last_good_state_does_not_outlive_the_agent_unseen() -> Result<()> {
 #[test]
 fn an_unknown_namespace_in_the_annotation_is_reported() -> Result<()> {
     require_root!();
-    let (market, _web) = web("annotation")?;
+    let (market, _web) = Market::with_one_web("annotation")?;
     let pod = manifest::pod("shop", "client", &[], market.client.ips());
     let annotated = |netns: &str| pod.clone().annotation("mesh-agent.io/netns", netns);
     market.apply(&annotated("nowhere"))?;
@@ -186,7 +178,7 @@ fn an_unknown_namespace_in_the_annotation_is_reported() -> Result<()> {
 #[test]
 fn an_address_in_two_namespaces_matches_neither() -> Result<()> {
     require_root!();
-    let (market, _web) = web("twins")?;
+    let (market, _web) = Market::with_one_web("twins")?;
     let twins = [
         market.pod("twin-a", &["10.0.1.51", "10.0.1.50"])?,
         market.pod("twin-b", &["10.0.1.52", "10.0.1.50"])?,
@@ -211,7 +203,7 @@ fn an_address_in_two_namespaces_matches_neither() -> Result<()> {
 #[test]
 fn a_pod_comes_back_with_another_address() -> Result<()> {
     require_root!();
-    let (market, backend) = web("comes-back")?;
+    let (market, backend) = Market::with_one_web("comes-back")?;
     let _agent = market.sandbox.agent().start()?;
     assert_eq!(market.ask(10)?, "web");
     translated(&backend.pod, 10, true)?;
@@ -268,7 +260,7 @@ fn an_address_is_used_again_by_another_pod() -> Result<()> {
 #[test]
 fn a_namespace_that_goes_takes_its_pod_along() -> Result<()> {
     require_root!();
-    let (market, _web) = web("handle")?;
+    let (market, _web) = Market::with_one_web("handle")?;
     let guest = market.pod("guest", &["10.0.1.30"])?;
     market.apply(&market::pod(&guest, "guest"))?;
     let agent = market.sandbox.agent().start()?;
@@ -317,7 +309,7 @@ fn translated_not(pod: &Pod) -> Result<()> {
 /// since the machine may be busy.
 fn enrolled_at_once(test_name: &str, head_start: Duration) -> Result<()> {
     const LIMIT: Duration = Duration::from_millis(200);
-    let (market, _web) = web(test_name)?;
+    let (market, _web) = Market::with_one_web(test_name)?;
     let _agent = market.sandbox.agent().start()?;
     let mut took = Vec::new();
     for (name, ip) in [
@@ -349,7 +341,7 @@ fn an_address_long_after_its_namespace_is_seen_at_once() -> Result<()> {
 #[test]
 fn directories_that_are_not_what_they_should_be_are_named() -> Result<()> {
     require_root!();
-    let (market, _web) = web("directories")?;
+    let (market, _web) = Market::with_one_web("directories")?;
     let agent = || market.sandbox.agent();
     fails(
         agent().arg("--manifests").arg("/nowhere/manifests"),
@@ -439,7 +431,7 @@ const NO_BPF: [&str; 2] = ["setpriv", "--bounding-set=-bpf,-sys_admin"];
 #[test]
 fn a_missing_capability_is_named() -> Result<()> {
     require!(harness::require::root(), harness::require::program("setpriv"));
-    let (market, _web) = web("capability")?;
+    let (market, _web) = Market::with_one_web("capability")?;
     // First where nothing is pinned yet, then where another agent's maps are.
     fails(without(&market.sandbox, &NO_BPF), 1, &["CAP_BPF"])?;
     market.sandbox.agent().start()?.terminate()?;
@@ -451,7 +443,7 @@ fn a_missing_capability_is_named() -> Result<()> {
 #[test]
 fn the_capability_to_attach_is_named() -> Result<()> {
     require!(harness::require::root(), harness::require::program("setpriv"));
-    let (market, _web) = web("net-admin")?;
+    let (market, _web) = Market::with_one_web("net-admin")?;
     let wrapper = ["setpriv", "--bounding-set=-net_admin,-sys_admin"];
     fails(without(&market.sandbox, &wrapper), 1, &["CAP_NET_ADMIN"])
 }
@@ -459,7 +451,7 @@ fn the_capability_to_attach_is_named() -> Result<()> {
 #[test]
 fn a_taken_port_is_named() -> Result<()> {
     require_root!();
-    let (market, _web) = web("port")?;
+    let (market, _web) = Market::with_one_web("port")?;
     for port in ["15021", "15020"] {
         let squatter = TcpServer::start(
             &market.sandbox.node(),
@@ -477,7 +469,7 @@ fn a_taken_port_is_named() -> Result<()> {
 #[test]
 fn what_finds_no_room_is_named_and_alone() -> Result<()> {
     require_root!();
-    let (market, _web) = web("full")?;
+    let (market, _web) = Market::with_one_web("full")?;
     let agent = market
         .sandbox
         .agent()
@@ -508,7 +500,7 @@ fn what_finds_no_room_is_named_and_alone() -> Result<()> {
 #[test]
 fn slow_room_that_was_freed_is_used_by_who_waited_for_it() -> Result<()> {
     require_root!();
-    let (market, web) = web("rest")?;
+    let (market, web) = Market::with_one_web("rest")?;
     let ports = [Port::tcp(80).to(8080)];
     let sizes = ["LB_TABLE=64", "SERVICES=8", "BACKENDS=16"];
     let builder = sizes.iter().fold(market.sandbox.agent(), |agent, size| {
@@ -551,7 +543,7 @@ fn slow_room_that_was_freed_is_used_by_who_waited_for_it() -> Result<()> {
 #[test]
 fn slow_a_cgroup_that_goes_is_noticed() -> Result<()> {
     require_root!();
-    let (market, _web) = web("no-cgroup")?;
+    let (market, _web) = Market::with_one_web("no-cgroup")?;
     let home = market.pod("home", &["10.0.1.60"])?;
     let cgroup: &Path = home.place().cgroup().context("a cgroup")?;
     let agent = market.sandbox.agent().arg("--cgroup").arg(cgroup).start()?;

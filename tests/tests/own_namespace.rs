@@ -21,9 +21,7 @@ struct Scene {
 
 impl Scene {
     fn open(test_name: &str) -> Result<Self> {
-        let market = Market::open(test_name, true)?;
-        let web = market.backend("web", "web", 11)?;
-        market.apply(&market::service("web", 10))?;
+        let (market, web) = Market::with_one_web(test_name)?;
         let agents = market.sandbox.pod("agent", &["10.0.1.99"])?;
         Ok(Self {
             _web: web,

@@ -13,18 +13,10 @@ const READINESS: u16 = 15_021;
 const METRICS: u16 = 15_020;
 const SOON: Duration = Duration::from_secs(2);
 
-/// A market with the service `web`, number 10, that one pod serves.
-fn web(test_name: &str) -> Result<(Market, market::Backend)> {
-    let market = Market::open(test_name, true)?;
-    let backend = market.backend("web", "web", 11)?;
-    market.apply(&market::service("web", 10))?;
-    Ok((market, backend))
-}
-
 #[test]
 fn says_what_is_pending_until_it_is_ready() -> Result<()> {
     require_root!();
-    let (market, _web) = web("pending")?;
+    let (market, _web) = Market::with_one_web("pending")?;
     // Enough to read that nobody can miss it.
     let service = |number: usize| {
         format!(
@@ -74,7 +66,7 @@ fn says_what_is_pending_until_it_is_ready() -> Result<()> {
 #[test]
 fn answers_probes() -> Result<()> {
     require_root!();
-    let (market, _web) = web("probes")?;
+    let (market, _web) = Market::with_one_web("probes")?;
     let agent = market.sandbox.agent().start()?;
     for (path, status) in [("/readyz", 200), ("/healthz", 200), ("/", 404), ("/metrics", 404)] {
         assert_eq!(agent.get(READINESS, path)?.status, status, "{path}");
@@ -98,7 +90,7 @@ fn answers_probes() -> Result<()> {
 #[test]
 fn slow_a_program_that_was_detached_is_reported() -> Result<()> {
     require_root!();
-    let (market, _web) = web("detached")?;
+    let (market, _web) = Market::with_one_web("detached")?;
     let mut agent = market.sandbox.agent().start()?;
     assert_eq!(market.ask(10)?, "web");
     // After the first look, which comes at once.
@@ -145,7 +137,7 @@ fn sample(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
 #[test]
 fn metrics_tell_of_the_traffic() -> Result<()> {
     require_root!();
-    let (market, _web) = web("metrics")?;
+    let (market, _web) = Market::with_one_web("metrics")?;
     let agent = market.sandbox.agent().start()?;
     for _ in 0..7 {
         market.ask(10)?;
@@ -190,7 +182,7 @@ fn metrics_tell_of_the_traffic() -> Result<()> {
 #[test]
 fn metrics_are_open_metrics() -> Result<()> {
     require_root!();
-    let (market, _web) = web("openmetrics")?;
+    let (market, _web) = Market::with_one_web("openmetrics")?;
     let agent = market.sandbox.agent().start()?;
     market.ask(10)?;
     let answer = agent.get(METRICS, "/metrics")?;
@@ -241,7 +233,7 @@ fn metrics_are_open_metrics() -> Result<()> {
 #[test]
 fn tables_tell_how_full_they_are() -> Result<()> {
     require_root!();
-    let (market, _web) = web("entries")?;
+    let (market, _web) = Market::with_one_web("entries")?;
     let agent = market.sandbox.agent().start()?;
     let text = agent.metrics()?;
     let entries = |map: &str| sample(&text, "mesh_map_entries", &[&format!("map=\"{map}\"")]);
