@@ -134,8 +134,8 @@ impl Settings {
 pub fn schema() -> Vec<Key> {
     let place = place();
     let key = |arg: &Arg| Key {
+        in_file: !place.contains(&key(arg).to_owned()),
         key: key(arg).to_owned(),
-        in_file: !place.iter().any(|it| it == key(arg)),
         environment: arg.get_env().map(|name| name.display().to_string()),
         default: joined(
             arg.get_default_values()

@@ -75,6 +75,7 @@ impl Item for LinkRow {
 
 /// `link list`.
 pub fn list(node: &Node, format: Format) -> Result<String, Failure> {
+    // Without the cgroup all is still listed, only not whether the kernel runs it there.
     let place = node::cgroup(&node.names(), node).ok();
     let cgroup = place.as_ref().map(|place| &place.cgroup);
     output::list(&rows(node, cgroup)?, format)
