@@ -22,6 +22,7 @@ mod notices;
 pub mod pin_lock;
 pub mod policies;
 pub mod programs;
+mod progress;
 pub mod publish;
 pub mod readiness;
 mod reports;

@@ -5,7 +5,10 @@ pub mod manifests;
 
 mod read;
 
-use self::{kubernetes::KubernetesWatch, manifests::ManifestWatch};
+use self::{
+    kubernetes::{KubernetesWatch, Seen},
+    manifests::ManifestWatch,
+};
 use crate::model::cluster::Event;
 
 pub use read::Unfit;
@@ -19,6 +22,10 @@ pub struct Batch {
     pub problems: Vec<Problem>,
     /// What operators may want to know besides.
     pub notes: Vec<String>,
+    /// How far an API server was followed: up to here nothing else happened.
+    pub seen: Seen,
+    /// The same, as of what changed anything: where an agent that has this in the kernel may begin again.
+    pub taken_in: Seen,
 }
 
 /// Something wrong with what a source holds.
@@ -97,6 +104,7 @@ impl From<manifests::Batch> for Batch {
             events: batch.events,
             problems: batch.problems.into_iter().map(Problem::from).collect(),
             notes: batch.notes.iter().map(ToString::to_string).collect(),
+            ..Self::default()
         }
     }
 }

@@ -483,6 +483,15 @@ impl ApiServer {
         self.shared.disturb(|faults| faults.cached = Some(version));
     }
 
+    /// Is a replica that lags behind: as [`Self::serve_stale`], and what is newer than this version comes in lists of the
+    /// latest only, which ask etcd. Watches are told nothing, and lists that must not be older are refused.
+    pub fn lag_behind(&self, version: u64) {
+        self.shared.disturb(|faults| {
+            faults.cached = Some(version);
+            faults.lagging = true;
+        });
+    }
+
     /// No more faults.
     pub fn well(&self) {
         self.shared.disturb(faults::Faults::clear);

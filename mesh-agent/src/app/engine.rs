@@ -190,6 +190,12 @@ impl Engine {
         });
     }
 
+    /// Whether the tables hold what was last taken in, as far as there is room.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        !self.doubtful
+    }
+
     /// Marks the tables as filled by this version, once more.
     ///
     /// # Errors

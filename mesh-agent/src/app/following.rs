@@ -3,12 +3,12 @@
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 
-use super::{config::RunArgs, readiness::Readiness};
+use super::{config::RunArgs, progress, readiness::Readiness};
 use crate::{
     model::cluster::{Cluster, Event},
     source::{
         Batch, News, Source, State,
-        kubernetes::{Access, KubernetesWatch, Options, SourceMetrics},
+        kubernetes::{Access, KubernetesWatch, Options, Resource, Seen, SourceMetrics},
         manifests::ManifestSource,
     },
 };
@@ -20,6 +20,8 @@ pub struct Following {
     /// All there was came in, and was taken in.
     complete: bool,
     problems: Vec<String>,
+    seen: Seen,
+    taken_in: Seen,
 }
 
 impl Following {
@@ -43,6 +45,7 @@ impl Following {
                 access: access(args),
                 node: node.to_owned(),
                 start_within: args.start_jitter,
+                after: progress::load(&args.place.run_dir),
             };
             Source::Kubernetes(KubernetesWatch::start(options, metrics).await?)
         };
@@ -51,6 +54,8 @@ impl Following {
             readiness: readiness.clone(),
             complete: false,
             problems: Vec::new(),
+            seen: Seen::default(),
+            taken_in: Seen::default(),
         };
         following.tell();
         Ok(following)
@@ -81,6 +86,8 @@ impl Following {
             match news.with_context(|| format!("{} are no longer followed", self.source.name()))? {
                 News::Batch(batch) => {
                     self.report(&batch);
+                    self.seen = batch.seen;
+                    self.taken_in = batch.taken_in;
                     return Ok(batch.events);
                 }
                 News::State => self.tell(),
@@ -108,6 +115,21 @@ impl Following {
             "; the kernel goes on with what it has"
         } else {
             "; the kernel goes on with what an earlier agent left, if there was one"
+        }
+    }
+
+    /// How far what was handed on is.
+    #[must_use]
+    pub const fn taken_in(&self) -> &Seen {
+        &self.taken_in
+    }
+
+    /// The resources that are not followed as far as an earlier agent did.
+    #[must_use]
+    pub fn behind(&self, earlier: &Seen) -> Vec<&'static str> {
+        match self.source {
+            Source::Manifests(_) => Vec::new(),
+            Source::Kubernetes(_) => self.seen.behind(earlier).map(Resource::name).collect(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Hand-over between two agents on one node, as in a rolling update with `maxSurge`: the new one gets ready while the
 //! old one has the tables, waits for its end, however that comes, and goes on from there.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use futures_util::FutureExt;
@@ -11,7 +14,8 @@ use super::{
     claim::{Claim, ClaimError},
     ending::Ending,
     flock::Patience,
-    lock, programs,
+    lock, programs, progress,
+    run::at,
     standby::Standby,
     wire,
 };
@@ -28,6 +32,8 @@ use crate::{
 const NOTE: &str = "hand-over";
 /// Who is waited for may change: the note is written anew this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// One that is behind the agent before reads on for so long at most: the kernel waits meanwhile, and the server may be away.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Programs that are loaded and not attached.
 pub struct Loaded {
@@ -96,11 +102,14 @@ pub async fn wait(
         tokio::select! {
             claim = &mut claimed => {
                 let claim = claim.context("waiting for the lock")??;
-                readiness.forget(NOTE);
                 // The old one may have acted on what waits to be read here: it must not be undone.
                 while let Some(events) = standby.following.next().now_or_never() {
                     standby.keep(events?);
                 }
+                if catch_up(standby, claim, ending).await?.is_break() {
+                    return Ok(None);
+                }
+                readiness.forget(NOTE);
                 tracing::info!(waited = since.elapsed().as_secs_f64(), "the tables are this agent's now");
                 return Ok(Some((claim, loaded)));
             }
@@ -114,6 +123,39 @@ pub async fn wait(
                 }
             }
             () = ending.told() => return Ok(None),
+        }
+    }
+}
+
+/// Reads on until everything is known that the agent before has written, or for as long as that may take. Breaks off when
+/// told to end.
+async fn catch_up(
+    standby: &mut Standby,
+    claim: &Claim,
+    ending: &mut Ending,
+) -> anyhow::Result<ControlFlow<()>> {
+    let written = progress::load(claim.run_dir.path());
+    let deadline = Instant::now() + CATCH_UP;
+    loop {
+        let behind = standby.following.behind(&written);
+        if behind.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        standby
+            .readiness
+            .note(NOTE, "waiting for what the agent before knew");
+        tokio::select! {
+            events = standby.following.next() => standby.keep(events?),
+            () = at(Some(deadline)) => {
+                let seconds = CATCH_UP.as_secs();
+                tracing::warn!(
+                    ?behind,
+                    seconds,
+                    "going on with an older view than the agent before had: what was removed may come back for a while"
+                );
+                return Ok(ControlFlow::Continue(()));
+            }
+            () = ending.told() => return Ok(ControlFlow::Break(())),
         }
     }
 }

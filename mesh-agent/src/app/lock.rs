@@ -106,6 +106,8 @@ impl RunDir {
             "acceleration.json.new",
             "unobserved.json",
             "unobserved.json.new",
+            "progress.json",
+            "progress.json.new",
             WAITING,
             LOCK,
         ] {

@@ -13,9 +13,11 @@ use super::{
     ending::Ending,
     engine::Engine,
     flock::Patience,
+    following::Following,
     handover::{self, Loaded},
     lock::RunDir,
     programs,
+    progress::Progress,
     publish::Publisher,
     readiness::Readiness,
     reports::Reports,
@@ -112,6 +114,12 @@ async fn work(
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
     let mut sockets = Sockets::new(pins, run_dir.path(), metrics);
+    let mut progress = Progress::new(run_dir.path());
+    let mut note = |engine: &Engine, following: &Following| {
+        if engine.is_sound() {
+            progress.keep(following.taken_in());
+        }
+    };
     loop {
         attached.follow(&engine);
         cgroups.follow(&engine.pending().places());
@@ -153,6 +161,7 @@ async fn work(
             _ = retry.tick(), if complete => {
                 engine.retry();
                 attached.retry();
+                note(&engine, &following);
             }
             _ = verify.tick() => {
                 attached.keep();
@@ -167,6 +176,9 @@ async fn work(
             }
             () = ending.told() => break,
         }
+    }
+    if following.is_complete() {
+        note(&engine, &following);
     }
     Ok(())
 }

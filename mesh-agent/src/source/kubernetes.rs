@@ -27,6 +27,7 @@ mod pause;
 mod reflector;
 mod request;
 mod resource;
+mod seen;
 mod writer;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use list::read as read_list;
 pub use metrics::SourceMetrics;
 pub use pause::roll;
 pub use resource::Resource;
+pub use seen::Seen;
 pub use writer::{Patch, Writer};
 
 use follower::Follower;
@@ -55,6 +57,8 @@ pub struct Options {
     pub node: String,
     /// The first requests are sent at some time within this, so that agents that start together do not ask together.
     pub start_within: Duration,
+    /// How far an earlier agent was: no list is to be older.
+    pub after: Seen,
 }
 
 /// Something wrong with an object of the cluster, for its author or for whoever started the agent.

@@ -136,6 +136,10 @@ fn objects(
     )?;
     match verb {
         "list" => {
+            let asked = query.version()?.unwrap_or_default();
+            if let Some(current) = shared.lags_behind(asked) {
+                return Err(Failure::too_large(asked, current));
+            }
             let listing = {
                 let store = shared.store();
                 list::list(&store, resource, &selector, query, shared.cached(&store))?

@@ -82,6 +82,8 @@ pub struct Faults {
     pub torn: u64,
     /// Version the watch cache stands at.
     pub cached: Option<u64>,
+    /// Whether nothing newer is told from there either.
+    pub lagging: bool,
 }
 
 impl Faults {

@@ -95,6 +95,12 @@ impl Shared {
         cached.unwrap_or_else(|| store.version()).min(store.version())
     }
 
+    /// Whether the watch cache does not have a version, and gets no further for now.
+    pub fn lags_behind(&self, version: u64) -> Option<u64> {
+        let faults = lock(&self.faults);
+        faults.cached.filter(|&cached| faults.lagging && version > cached)
+    }
+
     /// Time between two bookmarks.
     pub fn bookmarks(&self) -> Duration {
         *lock(&self.bookmarks)

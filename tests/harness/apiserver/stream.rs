@@ -132,7 +132,8 @@ impl Feed {
     }
 
     fn held(&self) -> bool {
-        self.shared.faults().held.contains(self.resource.plural)
+        let faults = self.shared.faults();
+        faults.lagging || faults.held.contains(self.resource.plural)
     }
 
     fn pull(&mut self) -> Answer<(Vec<Event>, bool)> {

@@ -145,6 +145,26 @@ async fn a_cache_is_behind() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_replica_lags_behind() -> Result<()> {
+    let bench = Bench::new().await?;
+    let old = bench.config("a", "1")?;
+    let new = bench.config("b", "1")?;
+    bench.server.lag_behind(old);
+    let any = bench.get(&format!("{CONFIGS}?resourceVersion=0")).await?.body;
+    assert_eq!(any["metadata"]["resourceVersion"], old.to_string());
+    let not_older = format!("{CONFIGS}?resourceVersionMatch=NotOlderThan&resourceVersion={new}");
+    assert_eq!(bench.get(&not_older).await?.code, 504);
+    let latest = bench.get(CONFIGS).await?.body;
+    assert_eq!(latest["items"].as_array().map(Vec::len), Some(2));
+    let mut watch = bench.watch(&format!("{WATCH}&resourceVersion={old}")).await?;
+    assert!(watch.silent().await);
+    bench.server.well();
+    assert_eq!(watch.told().await?, "ADDED b", "until it has caught up");
+    assert_eq!(bench.get(&not_older).await?.code, 200);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_restored_backup_starts_at_lower_versions() -> Result<()> {
     let bench = Bench::new().await?;
     let backup = bench.config("a", "1")?;

@@ -20,7 +20,7 @@ use super::{
     Access, Known, Options, Problem, Resource, Version,
     access::Connection,
     failure::Failure,
-    gather::News,
+    gather::{News, Step},
     health::Reports,
     line::Line,
     list, pause,
@@ -84,7 +84,7 @@ impl Follower {
             connection,
             reports,
             news,
-            reflector: Reflector::default(),
+            reflector: Reflector::after(options.after.version(resource)),
             known: Known::default(),
             told: Vec::new(),
             broken: 0,
@@ -128,7 +128,7 @@ impl Follower {
                 self.answers();
                 self.reports.listed(self.resource);
                 self.reports.metrics.objects(self.resource, self.known.len());
-                self.tell(events, true).await;
+                self.tell(events, Step::List).await;
                 (0, None)
             }
             Err(failure) => {
@@ -142,7 +142,8 @@ impl Follower {
     async fn try_list(&mut self, version: &Version) -> Result<(Version, Vec<Event>), Failure> {
         let version = match version.0.as_str() {
             "" => String::new(),
-            version => format!("resourceVersion={version}"),
+            "0" => "resourceVersion=0".to_owned(),
+            version => format!("resourceVersionMatch=NotOlderThan&resourceVersion={version}"),
         };
         let path = self.resource.path(&self.node) + &version;
         self.reports.metrics.asked(self.resource, LIST);
@@ -227,6 +228,10 @@ impl Follower {
         {
             return Err(Failure::SetBack(version.clone()));
         }
+        let step = match line {
+            Line::Bookmark(_) => Step::Bookmark,
+            _ => Step::Event,
+        };
         let (version, event) = match line {
             Line::Upsert(item) => (item.version.clone(), self.known.upsert(item)),
             Line::Delete(gone) => {
@@ -249,27 +254,26 @@ impl Follower {
         }
         self.reflector.progress(version);
         self.reports.metrics.event(self.resource, self.known.len());
-        self.tell(event.into_iter().collect(), false).await;
+        self.tell(event.into_iter().collect(), step).await;
         Ok(())
     }
 
-    /// Hands on what changed, if anything did.
-    async fn tell(&mut self, events: Vec<Event>, listed: bool) {
+    /// Hands on what changed, and how far that is.
+    async fn tell(&mut self, events: Vec<Event>, step: Step) {
         let problems = self.problems();
         let problems = (problems != self.told).then(|| {
             self.told.clone_from(&problems);
             problems
         });
-        if listed || problems.is_some() || !events.is_empty() {
-            let news = News {
-                resource: self.resource,
-                events,
-                problems,
-                listed,
-            };
-            // Where nobody listens any more there is nobody to tell.
-            let _ = self.news.send(news).await;
-        }
+        let news = News {
+            resource: self.resource,
+            events,
+            problems,
+            step,
+            version: self.reflector.version().cloned().unwrap_or_default(),
+        };
+        // Where nobody listens any more there is nobody to tell.
+        let _ = self.news.send(news).await;
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Problem, Resource};
+use super::{Problem, Resource, Seen, Version};
 use crate::model::{
     cluster::Event,
     object::{Object, ObjectRef},
@@ -24,8 +24,21 @@ pub struct News {
     pub events: Vec<Event>,
     /// All that is wrong with its objects now, if that changed.
     pub problems: Option<Vec<Problem>>,
-    /// Whether with that all its objects are known.
-    pub listed: bool,
+    /// What that came with.
+    pub step: Step,
+    /// How far that is.
+    pub version: Version,
+}
+
+/// What brings news.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// All objects.
+    List,
+    /// One of them changed.
+    Event,
+    /// Nothing changed up to this version.
+    Bookmark,
 }
 
 /// Runs the followers and makes batches of what they bring. Ends when one of them does, or nobody wants batches.
@@ -68,6 +81,8 @@ struct Gathered {
     events: Vec<Event>,
     problems: [Vec<Problem>; Resource::ALL.len()],
     listed: [bool; Resource::ALL.len()],
+    seen: Seen,
+    taken_in: Seen,
 }
 
 impl Default for Gathered {
@@ -77,6 +92,8 @@ impl Default for Gathered {
             events: Vec::new(),
             problems: Default::default(),
             listed: Default::default(),
+            seen: Seen::default(),
+            taken_in: Seen::default(),
         }
     }
 }
@@ -95,7 +112,11 @@ impl Gathered {
                 }
             }
         }
-        self.listed[index] |= news.listed;
+        self.listed[index] |= news.step == Step::List;
+        self.seen.note(news.resource, &news.version);
+        if news.step != Step::Bookmark {
+            self.taken_in.note(news.resource, &news.version);
+        }
         if let Some(problems) = news.problems {
             self.problems[index] = problems;
         }
@@ -112,6 +133,8 @@ impl Gathered {
             events: events.chain(std::mem::take(&mut self.events)).collect(),
             problems: self.problems.iter().flatten().cloned().map(Into::into).collect(),
             notes: Vec::new(),
+            seen: self.seen.clone(),
+            taken_in: self.taken_in.clone(),
         })
     }
 }
@@ -129,7 +152,8 @@ mod tests {
                 resource,
                 events: vec![Event::Upsert(node(resource.name())), Event::Upsert(node("n"))],
                 problems: Some(vec![Problem::NoSuchNode("n".into())]),
-                listed: true,
+                step: Step::List,
+                version: Version("5".into()),
             });
         }
         let batch = gathered.batch().unwrap();
@@ -140,10 +164,24 @@ mod tests {
             resource: Resource::Pods,
             events: vec![gone.clone()],
             problems: Some(vec![]),
-            listed: false,
+            step: Step::Event,
+            version: Version("6".into()),
         });
         let batch = gathered.batch().unwrap();
         assert_eq!((batch.events, batch.problems.len()), (vec![gone], 5));
+        assert_eq!(batch.seen, batch.taken_in);
+        // Only those who wait for a version need to know that nothing happened up to it.
+        gathered.add(News {
+            resource: Resource::Pods,
+            events: vec![],
+            problems: None,
+            step: Step::Bookmark,
+            version: Version("9".into()),
+        });
+        let batch = gathered.batch().unwrap();
+        let of = |seen: &Seen| Resource::ALL.map(|it| seen.version(it).unwrap().0);
+        assert_eq!(of(&batch.seen), ["5", "5", "9", "5", "5", "5"]);
+        assert_eq!(of(&batch.taken_in), ["5", "5", "6", "5", "5", "5"]);
     }
 
     #[test]
@@ -157,7 +195,8 @@ mod tests {
                     Event::Delete(ObjectRef::Node("n".into())),
                 ],
                 problems: None,
-                listed: true,
+                step: Step::List,
+                version: Version::default(),
             });
         }
         assert_eq!(gathered.batch().unwrap().events, []);

@@ -1,7 +1,7 @@
 //! What to ask the API server next. Pure.
 //!
 //! As client-go's reflector does it (`tools/cache/reflector.go`): the first list may be of any age (version 0, which
-//! the server answers from memory); then changes are watched from there on, over as many connections as it takes.
+//! the server answers from memory), unless an earlier agent said how far it was; then changes are watched from there on, over as many connections as it takes.
 //! Only where the server no longer has the changes since (410) is there another list, and that one must not be older
 //! than what was seen: it asks for the last version seen, and where the server doesn't have that (410, or "too large
 //! resource version"), for the latest there is. A server that was set back without saying so is believed, too.
@@ -46,6 +46,8 @@ pub enum End {
 pub struct Reflector {
     version: Option<Version>,
     must_watch: bool,
+    /// Whether a list came in.
+    has_listed: bool,
     /// The last list of a version failed because the server does not have it.
     unavailable: bool,
     /// Whether the present watch brought anything.
@@ -57,6 +59,22 @@ pub struct Reflector {
 }
 
 impl Reflector {
+    /// One that begins where another one was: its first list must not be older than what that one saw, as if it had seen
+    /// it itself.
+    #[must_use]
+    pub fn after(version: Option<Version>) -> Self {
+        Self {
+            version,
+            ..Self::default()
+        }
+    }
+
+    /// The last version seen.
+    #[must_use]
+    pub const fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
     /// The next request.
     #[must_use]
     pub fn ask(&self) -> Ask {
@@ -71,7 +89,7 @@ impl Reflector {
     /// Whether there is more than one list: what was known before may be newer than what comes.
     #[must_use]
     pub const fn has_listed(&self) -> bool {
-        self.version.is_some()
+        self.has_listed
     }
 
     /// A list came in whole; returns whether it is older than what was seen before, which happens where the server's
@@ -79,6 +97,7 @@ impl Reflector {
     pub fn listed(&mut self, version: Version) -> bool {
         let back = self.is_back(&version);
         self.version = Some(version);
+        self.has_listed = true;
         self.must_watch = true;
         self.unavailable = false;
         self.progressed = false;

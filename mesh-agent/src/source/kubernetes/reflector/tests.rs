@@ -184,3 +184,33 @@ fn versions_need_not_be_numbers() {
     assert!(!it.listed(version("0")));
     assert_eq!(it.ask(), watch("0"));
 }
+
+#[test]
+fn who_goes_on_where_another_was_takes_no_older_list() {
+    let mut it = Reflector::after(Some(version("40")));
+    assert_eq!(it.ask(), list("40"));
+    assert!(
+        !it.has_listed(),
+        "its first list is none of those that a loss costs"
+    );
+    // A server that does not answer changes nothing in that.
+    assert_eq!(it.list_ended(End::Failed), 1);
+    assert_eq!(it.ask(), list("40"));
+    assert!(!it.listed(version("41")));
+    assert!(it.has_listed());
+    assert_eq!(it.ask(), watch("41"));
+}
+
+#[test]
+fn who_goes_on_where_another_was_believes_a_server_that_was_set_back() {
+    let mut it = Reflector::after(Some(version("40")));
+    assert_eq!(it.list_ended(End::Gone), 0, "at once");
+    assert_eq!(
+        it.ask(),
+        list(""),
+        "the latest there is, of which every replica knows"
+    );
+    assert!(it.listed(version("7")), "which is said");
+    assert_eq!(it.ask(), watch("7"));
+    assert_eq!(Reflector::after(None).ask(), list("0"));
+}
