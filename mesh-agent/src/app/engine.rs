@@ -114,7 +114,7 @@ impl Engine {
             dirty.pods.extend(self.find_pods());
         }
         self.plan(&dirty);
-        self.look_at(self.pending.levels());
+        self.settle();
         local
     }
 
@@ -130,7 +130,7 @@ impl Engine {
         self.find_pods();
         self.names_version += 1;
         self.plan_all();
-        self.look_at(self.pending.levels());
+        self.settle();
     }
 
     /// Takes in the addresses in the host's network namespace.
@@ -306,7 +306,11 @@ impl Engine {
     }
 
     fn find_cgroups(&mut self) -> BTreeSet<PodKey> {
-        let waiting = self.assignment.unassigned.keys();
+        let unassigned = self.assignment.unassigned.keys();
+        let waiting = unassigned.chain(self.ledger.refused_without_netns().filter(|pod| {
+            // Each once: a cgroup that two have is nobody's.
+            !self.assignment.unassigned.contains_key(*pod)
+        }));
         let waiting = waiting.filter_map(|pod| self.cluster.local_enrolled_pod(pod));
         let changed = self
             .pending
@@ -402,7 +406,19 @@ impl Engine {
             pods,
             ..Dirty::default()
         });
-        // What is no longer there is looked for until now.
+        self.settle();
+    }
+
+    /// After a plan: those who found no room for their network namespace stay pending, and what is no longer there was
+    /// looked for until now.
+    fn settle(&mut self) {
+        if self.ledger.refused_without_netns().next().is_some() {
+            let pods = self.find_cgroups();
+            self.plan(&Dirty {
+                pods,
+                ..Dirty::default()
+            });
+        }
         self.look_at(self.pending.levels());
     }
 

@@ -26,7 +26,7 @@ impl Ledger {
         let mut wanted = workload.map(Wanted::of).unwrap_or_default();
 
         self.let_go_of_netns(&former, &wanted, &mut draft);
-        self.fit(&mut wanted, &mut draft);
+        self.fit(&mut wanted, &former, &mut draft);
         let id = self.workload_id(pod, &wanted, &former, &mut draft, now);
         if id != 0 {
             self.claim(&wanted, id, &mut draft, now);
@@ -49,6 +49,16 @@ impl Ledger {
         draft.finish()
     }
 
+    /// The pods that are refused something and have no network namespace in the tables: whoever fails closed is to be
+    /// known by its cgroup for longer.
+    pub fn refused_without_netns(&self) -> impl Iterator<Item = &PodKey> {
+        let has_netns = |pod: &PodKey| {
+            let held = self.workloads.pods.get(pod);
+            held.is_some_and(|held| held.netns.is_some())
+        };
+        self.refused.pods.keys().filter(move |pod| !has_netns(pod))
+    }
+
     /// Removes the entries of pods that nobody has claimed.
     pub(super) fn retire_workloads(&mut self, now: Duration) -> Vec<Op> {
         let netns = self.workloads.netns.retire();
@@ -66,7 +76,7 @@ impl Ledger {
     }
 
     /// Cuts down what is wanted to what there is room for: entries there are need none.
-    fn fit(&self, wanted: &mut Wanted, draft: &mut Draft) {
+    fn fit(&self, wanted: &mut Wanted, former: &Held, draft: &mut Draft) {
         let table = &self.workloads.addresses;
         let new = wanted
             .addresses
@@ -78,9 +88,12 @@ impl Ledger {
         if needed > room {
             wanted.addresses.retain(|addr| table.contains(addr));
             // Its sockets belong to the mesh only once its peers know its addresses.
-            wanted.netns = wanted
+            if wanted
                 .netns
-                .filter(|cookie| self.workloads.netns.contains(cookie));
+                .is_some_and(|cookie| !self.workloads.netns.contains(&cookie))
+            {
+                wanted.stay_pending(former);
+            }
             let reason = self.full(Table::Workloads, needed, room, 0);
             draft.refuse(Part::Addresses, reason, !wanted.addresses.is_empty());
         }
@@ -90,7 +103,7 @@ impl Ledger {
         {
             let reason = self.full(Table::Pods, 1, 0, 0);
             draft.refuse(Part::Netns(cookie), reason, false);
-            wanted.netns = None;
+            wanted.stay_pending(former);
         }
         if let Some(cgroup) = wanted.pending
             && !self.workloads.pending.contains(&cgroup)

@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     pub(super) netns: Option<u64>,
     /// Its cgroup, where it is pending.
     pub(super) pending: Option<u64>,
+    /// Its cgroup, where that is known.
+    cgroup: Option<u64>,
     flags: u8,
     seed: Option<u32>,
 }
@@ -57,13 +59,21 @@ impl Wanted {
         };
         let closed = if workload.fails_closed { flag::CLOSED } else { 0 };
         let ours = workload.local && workload.enrolled;
+        let cgroup = workload.cgroup.filter(|_| ours);
         Self {
             seed: addresses.first().map(seed),
             addresses,
             netns: workload.netns.filter(|_| ours),
-            pending: workload.cgroup.filter(|_| ours && workload.netns.is_none()),
+            pending: cgroup.filter(|_| workload.netns.is_none()),
+            cgroup,
             flags: local | enrolled | accelerated | closed,
         }
+    }
+
+    /// Its network namespace can't be written: it is pending for longer, by what it was known by.
+    pub(super) fn stay_pending(&mut self, former: &Held) {
+        self.netns = None;
+        self.pending = self.cgroup.or(former.pending);
     }
 
     /// The entry of one of its addresses.

@@ -1,7 +1,11 @@
 //! Tables without room.
 
+use mesh_common::workload::flag;
+
 use super::fixture::*;
+use crate::model::desired::Workload;
 use crate::model::ledger::{Capacity, REST};
+use crate::model::op::Op;
 
 #[test]
 fn an_update_that_does_not_fit_keeps_what_was_and_is_planned_again() {
@@ -128,4 +132,66 @@ fn pods_are_refused_alone() {
     assert_eq!(node.workload(2, Some(&workload(&[2], Some(102)))).refusals, []);
     assert_eq!(node.workload(3, Some(&workload(&[3, 4], None))).refusals, []);
     node.assert_as_expected();
+}
+
+/// Else it would be let out for want of room.
+#[test]
+fn a_pod_without_room_for_its_namespace_stays_pending() {
+    let full: [fn(&mut Capacity); 2] = [|c| c.pods = 1, |c| c.workloads = 1];
+    for (index, shrink) in full.into_iter().enumerate() {
+        // Pending before; not, but the agent knows its cgroup; the same under the next agent.
+        for (before, cgroup, restart) in [
+            (true, None, false),
+            (false, Some(7), false),
+            (true, Some(7), true),
+        ] {
+            let case = format!("table {index}, {before} {cgroup:?} {restart}");
+            let mut capacity = SMALL;
+            shrink(&mut capacity);
+            let mut node = Node::new(capacity);
+            node.workload(1, Some(&workload(&[1], Some(101))));
+            let closed = |netns, cgroup| Workload {
+                local: true,
+                enrolled: true,
+                fails_closed: true,
+                addresses: workload(&[2], None).addresses,
+                cgroup,
+                netns,
+                ..Workload::default()
+            };
+            if before {
+                node.workload(2, Some(&closed(None, Some(7))));
+            }
+            if restart {
+                node.restart(capacity);
+                node.workload(1, Some(&workload(&[1], Some(101))));
+            }
+            let wanted = closed(Some(102), cgroup);
+            let plan = node.workload(2, Some(&wanted));
+            assert!(!plan.refusals.is_empty(), "{case}");
+            assert!(!plan.ops.contains(&Op::RemovePending(7)), "{case}: {plan:?}");
+            assert_eq!(
+                node.kernel.pending.get(&7).map(|pod| pod.workload.flags()),
+                Some(flag::CLOSED),
+                "{case}"
+            );
+            assert!(node.ledger.refused_without_netns().eq([&pod(2)]), "{case}");
+            assert_eq!(node.workload(2, Some(&wanted)).ops, [], "{case}: again");
+            node.retire();
+            assert!(node.kernel.pending.contains_key(&7), "{case}");
+            node.assert_as_expected();
+
+            node.workload(1, None);
+            let plan = node.workload(2, Some(&wanted));
+            assert!(
+                matches!(
+                    plan.ops[..],
+                    [.., Op::SetPod { netns: 102, .. }, Op::RemovePending(7)]
+                ),
+                "{case}: {plan:?}"
+            );
+            assert_eq!(node.ledger.refused_without_netns().count(), 0, "{case}");
+            node.assert_as_expected();
+        }
+    }
 }
