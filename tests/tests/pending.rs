@@ -242,6 +242,84 @@ fn what_fails_closed_sends_nothing_before_it_is_known() -> Result<()> {
     pending(sandbox, 0)
 }
 
+#[test]
+fn what_fails_closed_stays_so_where_there_is_no_room_to_know_it() -> Result<()> {
+    require_root!();
+    for full in ["PODS=3", "WORKLOADS=6"] {
+        let (market, web, pod) = scene("no-room", fail_mode::CLOSED)?;
+        let sandbox = &market.sandbox;
+        let init = sandbox.container(pod.place(), SYSTEMD)?;
+        // As many as there are without it.
+        let agent = sandbox.agent().arg("--map-size").arg(full).start()?;
+        market.apply(&bound())?;
+        pending(sandbox, 1)?;
+        assert!(is_refused(&init), "{full}: {:?}", ask(&init));
+        market.apply(&addressed(&pod))?;
+        eventually(SOON, || {
+            ensure!(agent.log().contains("no room"), "{}", agent.log());
+            Ok(())
+        })?;
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(is_refused(&init), "{full}: {:?}", ask(&init));
+        pending(sandbox, 1)?;
+        assert_eq!(drift(sandbox)?, "[]");
+        // The next agent has no more room.
+        assert!(agent.terminate()?.success(), "{}", agent.log());
+        drop(agent);
+        let _agent = sandbox.agent().arg("--map-size").arg(full).start()?;
+        assert!(is_refused(&init), "{full}: {:?}", ask(&init));
+
+        market.delete(&market::pod(&web[1].pod, "web"))?;
+        assert!(until(SOON, || ask(&init).is_ok()), "{full}: {:?}", ask(&init));
+        pending(sandbox, 0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn without_the_directory_of_namespaces_pods_are_pending() -> Result<()> {
+    require_root!();
+    let (market, _web, pod) = scene("no-handles", fail_mode::CLOSED)?;
+    let sandbox = &market.sandbox;
+    let init = sandbox.container(pod.place(), SYSTEMD)?;
+    let agent = sandbox.agent().start()?;
+    let (here, away) = (sandbox.netns_dir(), sandbox.netns_dir().with_extension("away"));
+    fs::rename(&here, &away)?;
+    let told = market.apply(&addressed(&pod)).and_then(|()| pending(sandbox, 1));
+    let known = entries(sandbox, "PODS");
+    fs::rename(&away, &here)?;
+    told.with_context(|| agent.log())?;
+    assert_eq!(known?, 3, "whoever is known stays known");
+    assert!(until(SOON, || ask(&init).is_ok()), "{:?}", ask(&init));
+    pending(sandbox, 0)
+}
+
+#[test]
+fn an_address_that_another_pod_adds_unties_nobody() -> Result<()> {
+    require_root!();
+    let (market, web, pod) = scene("thief", fail_mode::CLOSED)?;
+    let sandbox = &market.sandbox;
+    let init = sandbox.container(pod.place(), SYSTEMD)?;
+    let agent = sandbox.agent().start()?;
+    market.apply(&addressed(&pod))?;
+    assert!(until(SOON, || ask(&init).is_ok()), "{:?}", ask(&init));
+
+    let stolen = format!("{}/32", pod.v4());
+    let add = ["addr", "add", &stolen, "dev", "lo"];
+    let output = web[0].pod.command("ip").args(add).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    // Anything makes the agent look at the namespaces again.
+    market.apply(&manifest::pod("shop", "another", &[], &[]).uid("another"))?;
+    eventually(SOON, || {
+        ensure!(agent.log().contains("shop/another"), "{}", agent.log());
+        Ok(())
+    })?;
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ask(&init).is_ok(), "{:?} {}", ask(&init), agent.log());
+    assert!(market.ask(10).is_ok());
+    pending(sandbox, 0)
+}
+
 fn ask_tcp_in(place: &Place, addr: SocketAddr) -> io::Result<String> {
     place.run(|| ask_tcp(addr).map(|answer| answer.name))
 }

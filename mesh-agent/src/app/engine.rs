@@ -378,7 +378,8 @@ impl Engine {
             }
             Err(error) => {
                 tracing::warn!(dir = %self.netns_dir.display(), %error, "the network namespaces can't be listed");
-                return BTreeSet::new();
+                let next = self.assignment.unlisted(&candidates, &self.netns_dir, &error);
+                return self.reassign(next);
             }
         };
         for path in candidates
@@ -390,7 +391,12 @@ impl Engine {
                 namespaces.extend(discover::look(&path, &self.host));
             }
         }
-        let next = assign::assign(&candidates, &namespaces, &self.netns_dir);
+        let before = &self.assignment.cookies;
+        let next = assign::assign(&candidates, &namespaces, &self.netns_dir, before);
+        self.reassign(next)
+    }
+
+    fn reassign(&mut self, next: Assignment) -> BTreeSet<PodKey> {
         for (pod, reason) in &next.unassigned {
             if self.assignment.unassigned.get(pod) != Some(reason) {
                 tracing::info!(%pod, %reason, "pod without a network namespace");

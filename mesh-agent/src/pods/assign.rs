@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -52,6 +53,14 @@ pub enum Unassigned {
         /// The path.
         path: PathBuf,
     },
+    /// Nobody could look.
+    #[error("the network namespaces under {dir} can't be listed: {error}")]
+    Unlisted {
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        error: String,
+    },
     /// Another pod is matched by the same namespace.
     #[error("its network namespace {path} also matches pod {other}: no match until one is left")]
     Shared {
@@ -75,21 +84,57 @@ pub struct Assignment {
     pub unassigned: BTreeMap<PodKey, Unassigned>,
 }
 
+impl Assignment {
+    /// What is left of it where the namespaces can't be listed: who was tied stays so, and nobody else is.
+    #[must_use]
+    pub fn unlisted(&self, pods: &[Candidate], dir: &Path, error: &io::Error) -> Self {
+        let (tied, others): (Vec<_>, Vec<_>) = pods
+            .iter()
+            .map(|candidate| candidate.pod.clone())
+            .partition(|pod| self.cookies.contains_key(pod));
+        let reason = Unassigned::Unlisted {
+            dir: dir.to_path_buf(),
+            error: error.to_string(),
+        };
+        Self {
+            cookies: of(&self.cookies, &tied),
+            paths: of(&self.paths, &tied),
+            links: of(&self.links, &tied),
+            unassigned: others.into_iter().map(|pod| (pod, reason.clone())).collect(),
+        }
+    }
+}
+
+fn of<T: Clone>(map: &BTreeMap<PodKey, T>, pods: &[PodKey]) -> BTreeMap<PodKey, T> {
+    let entry = |pod: &PodKey| Some((pod.clone(), map.get(pod)?.clone()));
+    pods.iter().filter_map(entry).collect()
+}
+
 /// Ties each pod to at most one namespace, and each namespace to at most one pod.
+///
+/// Who was tied before stays so as long as that namespace has an address of it: a pod that may configure its network could
+/// else untie others by adding their addresses.
 #[must_use]
-pub fn assign(pods: &[Candidate], namespaces: &[Namespace], dir: &Path) -> Assignment {
+pub fn assign(
+    pods: &[Candidate],
+    namespaces: &[Namespace],
+    dir: &Path,
+    before: &BTreeMap<PodKey, u64>,
+) -> Assignment {
     let mut chosen: BTreeMap<&PodKey, &Namespace> = BTreeMap::new();
     let mut result = Assignment::default();
     for pod in pods {
-        match choose(pod, namespaces, dir) {
+        match choose(pod, namespaces, dir, before.get(&pod.pod).copied()) {
             Ok(namespace) => drop(chosen.insert(&pod.pod, namespace)),
             Err(reason) => drop(result.unassigned.insert(pod.pod.clone(), reason)),
         }
     }
     for (pod, namespace) in &chosen {
+        let was = |pod: &PodKey| before.get(pod) == Some(&namespace.cookie);
         let rival = chosen
             .iter()
             .find(|(other, theirs)| *other != pod && theirs.cookie == namespace.cookie);
+        let rival = rival.filter(|(other, _)| !was(pod) || was(other));
         if let Some((&other, _)) = rival {
             let reason = Unassigned::Shared {
                 path: namespace.path.clone(),
@@ -105,7 +150,12 @@ pub fn assign(pods: &[Candidate], namespaces: &[Namespace], dir: &Path) -> Assig
     result
 }
 
-fn choose<'a>(pod: &Candidate, namespaces: &'a [Namespace], dir: &Path) -> Result<&'a Namespace, Unassigned> {
+fn choose<'a>(
+    pod: &Candidate,
+    namespaces: &'a [Namespace],
+    dir: &Path,
+    before: Option<u64>,
+) -> Result<&'a Namespace, Unassigned> {
     if let Some(annotation) = &pod.annotation {
         // Joining an absolute path replaces the directory.
         let path = dir.join(annotation);
@@ -120,6 +170,9 @@ fn choose<'a>(pod: &Candidate, namespaces: &'a [Namespace], dir: &Path) -> Resul
         .iter()
         .filter(|namespace| namespace.addresses.iter().any(|addr| ours.contains(addr)))
         .collect();
+    if let Some(still) = matches.iter().find(|it| Some(it.cookie) == before) {
+        return Ok(still);
+    }
     match matches[..] {
         [only] => Ok(only),
         [] => Err(Unassigned::NotFound {
@@ -179,7 +232,11 @@ mod tests {
     }
 
     fn run(pods: &[Candidate], namespaces: &[Namespace]) -> Assignment {
-        assign(pods, namespaces, Path::new(DIR))
+        later(pods, namespaces, &BTreeMap::new())
+    }
+
+    fn later(pods: &[Candidate], namespaces: &[Namespace], before: &BTreeMap<PodKey, u64>) -> Assignment {
+        assign(pods, namespaces, Path::new(DIR), before)
     }
 
     #[test]
@@ -244,5 +301,56 @@ mod tests {
         let result = run(&[old, new], &[namespace("a", 1, &["10.0.0.1"])]);
         assert!(result.cookies.is_empty());
         assert_eq!(result.unassigned.len(), 2);
+    }
+
+    #[test]
+    fn who_was_tied_stays_so_while_the_namespace_has_its_address() {
+        let (old, new) = (pod("old", "10.0.0.1", None), pod("new", "10.0.0.2", None));
+        let pods = [old.clone(), new.clone()];
+        let (own, both) = (&["10.0.0.1"][..], &["10.0.0.1", "10.0.0.2"][..]);
+        // What a has, what b has, to which the pods were tied and are.
+        let table = [
+            // Another pod's namespace has its address, too.
+            (own, both, [Some(1), Some(2)], [Some(1), Some(2)]),
+            // Who was never tied waits until one is left.
+            (own, both, [None, Some(2)], [None, Some(2)]),
+            (own, both, [None, None], [None, Some(2)]),
+            (both, both, [None, None], [None, None]),
+            // Its own lost the address: the other one is somebody else's.
+            (&[], both, [Some(1), Some(2)], [None, Some(2)]),
+            (both, &[], [Some(1), None], [Some(1), None]),
+            // Tied to one that is gone.
+            (own, &["10.0.0.2"], [Some(9), Some(2)], [Some(1), Some(2)]),
+        ];
+        for (index, (a, b, before, after)) in table.into_iter().enumerate() {
+            let spaces = [namespace("a", 1, a), namespace("b", 2, b)];
+            let tied = |cookies: [Option<u64>; 2]| -> BTreeMap<PodKey, u64> {
+                let keys = pods.iter().map(|it| it.pod.clone());
+                keys.zip(cookies)
+                    .filter_map(|(pod, cookie)| Some((pod, cookie?)))
+                    .collect()
+            };
+            assert_eq!(
+                later(&pods, &spaces, &tied(before)).cookies,
+                tied(after),
+                "case {index}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_nobody_can_look_who_was_tied_stays_so_and_the_others_wait() {
+        let [old, new, gone] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|ip| pod(ip, ip, None));
+        let spaces = [namespace("a", 1, &["10.0.0.1"]), namespace("c", 3, &["10.0.0.3"])];
+        let before = run(&[old.clone(), gone], &spaces);
+        let denied = io::ErrorKind::PermissionDenied.into();
+        let now = before.unlisted(&[old.clone(), new.clone()], Path::new(DIR), &denied);
+        assert_eq!(now.cookies, [(old.pod.clone(), 1)].into());
+        assert!(now.paths.keys().eq([&old.pod]) && now.links.keys().eq([&old.pod]));
+        assert_eq!(
+            now.unassigned[&new.pod].to_string(),
+            "the network namespaces under /run/netns can't be listed: permission denied"
+        );
+        assert_eq!(now.unassigned.len(), 1);
     }
 }

@@ -25,11 +25,18 @@ impl Ledger {
         let former = self.workloads.pods.remove(pod).unwrap_or_default();
         let mut wanted = workload.map(Wanted::of).unwrap_or_default();
 
-        self.let_go_of_netns(&former, &wanted, &mut draft);
+        // One that becomes pending again is never unknown in between.
+        let stays_known = wanted.netns.is_none() && wanted.pending.is_some();
+        if !stays_known {
+            self.let_go_of_netns(&former, &wanted, &mut draft);
+        }
         self.fit(&mut wanted, &former, &mut draft);
         let id = self.workload_id(pod, &wanted, &former, &mut draft, now);
         if id != 0 {
             self.claim(&wanted, id, &mut draft, now);
+        }
+        if stays_known {
+            self.let_go_of_netns(&former, &wanted, &mut draft);
         }
         self.let_go_of_addresses(&former, &wanted, &mut draft);
         self.let_go_of_pending(&former, &wanted, &mut draft);

@@ -102,8 +102,14 @@ fn a_pending_pod_is_known_by_its_cgroup_until_its_namespace_is() {
     );
     node.assert_as_expected();
 
+    // Back again: it is never unknown in between.
     wanted.netns = None;
-    assert_eq!(node.workload(1, Some(&wanted)).ops.len(), 2);
+    let ops = node.workload(1, Some(&wanted)).ops;
+    assert!(
+        matches!(ops[..], [Op::SetPending { cgroup: 7, .. }, Op::RemovePod(101)]),
+        "{ops:?}"
+    );
+    node.assert_as_expected();
     wanted.enrolled = false;
     let ops = node.workload(1, Some(&wanted)).ops;
     assert_eq!(ops, [set(1, 1, flag::LOCAL), Op::RemovePending(7)]);
