@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -125,6 +126,31 @@ fn tcp_is_found_and_destroyed_in_its_namespace_alone() -> Result<()> {
         let ends = (other_far.local_addr()?, other_far.peer_addr()?);
         let cookie = SockRef::from(&other_far).cookie()?;
         assert!(listed(&scene.server, Protocol::Tcp, ends, cookie)?.is_some());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_is_bound_to_an_interface_is_found_and_destroyed() -> Result<()> {
+    require_root!();
+    let scene = Scene::new("diag-bound")?;
+    for to in [scene.server.v4(), scene.server.v6()] {
+        let (mut near, _far) = scene.tcp(to)?;
+        let (local, remote) = (near.local_addr()?, near.peer_addr()?);
+        let find = || scene.client.run(|| sock_diag::find_tcp(local, remote));
+        let unbound = find()?.context("unbound")?;
+        let interfaces = scene.client.run(mesh_agent::sys::route::interfaces)?;
+        let index = interfaces.into_iter().max().context("interfaces")?;
+        // An established connection can be bound, too.
+        scene
+            .client
+            .run(|| SockRef::from(&near).bind_device_by_index_v4(NonZeroU32::new(index)))?;
+        let bound = find()?.context("bound")?;
+        assert_eq!((bound.cookie, bound.interface), (unbound.cookie, index));
+        require!(destroy(&scene.client, &bound)?);
+        let error = near.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(error, Err(ErrorKind::ConnectionAborted));
+        assert_eq!(find()?, None);
     }
     Ok(())
 }

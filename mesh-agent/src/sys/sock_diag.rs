@@ -13,7 +13,10 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::netlink::{self, Answer, Request};
+use super::{
+    netlink::{self, Answer, Request},
+    route,
+};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
@@ -159,8 +162,27 @@ pub fn list(family: Family, protocol: Protocol, states: States) -> io::Result<Ve
 /// # Errors
 /// The kernel's.
 pub fn find_tcp(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
+    if let Some(found) = find_tcp_at(0, local, remote)? {
+        return Ok(Some(found));
+    }
+    // One that is bound to an interface (SO_BINDTODEVICE) is found by naming that. A pod has two or three; to list all of
+    // its sockets instead would cost more with each of them.
+    for interface in route::interfaces()? {
+        if let Some(found) = find_tcp_at(interface, local, remote)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The same among the sockets that take packets from this interface; from any at 0.
+fn find_tcp_at(interface: u32, local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
     let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
-    let request = diag(family, Protocol::Tcp, States::ALL, Id::of(local, remote));
+    let id = Id {
+        interface,
+        ..Id::of(local, remote)
+    };
+    let request = diag(family, Protocol::Tcp, States::ALL, id);
     match ask(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, &request) {
         // Without a connection, the kernel may answer with who listens.
         Ok(answers) => Ok(answers
