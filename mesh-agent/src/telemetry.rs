@@ -6,6 +6,7 @@ pub mod events;
 pub mod flow;
 pub mod metrics;
 pub mod names;
+pub mod pods;
 pub mod rise;
 pub mod tally;
 pub mod task;

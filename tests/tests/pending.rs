@@ -113,7 +113,7 @@ fn a_pod_is_served_before_its_address_is_known() -> Result<()> {
         // The kubelet is up, and has a pod that the mesh has nothing to do with.
         let other = cgroup.replace("2a8e1f5c", "ffffffff");
         let other = sandbox.container(pod.place(), &other)?;
-        let _agent = sandbox.agent().start()?;
+        let agent = sandbox.agent().start()?;
         let init = sandbox.container(pod.place(), cgroup)?;
         assert!(is_untouched(&init), "{cgroup}: nobody knows it");
 
@@ -136,6 +136,14 @@ fn a_pod_is_served_before_its_address_is_known() -> Result<()> {
 
         shows(sandbox, "pod list", &["coming", "pending", "kubepods"])?;
         shows(sandbox, "status", &["3 enrolled, 1 pending"])?;
+        eventually(SOON, || {
+            let text = agent.metrics()?;
+            for (state, wanted) in [("enrolled", 3), ("pending", 1), ("unknown", 0)] {
+                let line = format!("mesh_pods{{state=\"{state}\"}} {wanted}\n");
+                ensure!(text.contains(&line), "no {line} in {text}");
+            }
+            Ok(())
+        })?;
         shows(sandbox, "status", &["Pending pods:  by cgroup, below"])?;
         shows(sandbox, "map dump CONFIG", &["pending=true"])?;
         shows(

@@ -34,7 +34,7 @@ use crate::{
         pending::Pending,
     },
     sys::{clock, heap, netns::Host},
-    telemetry::writes::Writes,
+    telemetry::{pods::Counts, writes::Writes},
 };
 
 /// Keeps the tables equal to the cluster.
@@ -291,6 +291,22 @@ impl Engine {
         &self.assignment
     }
 
+    /// How many pods of this node are known in which way.
+    #[must_use]
+    pub fn pod_counts(&self) -> Counts {
+        let unassigned = self.assignment.unassigned.keys();
+        let (pending, unknown): (Vec<_>, Vec<_>) = unassigned
+            .chain(no_room(&self.assignment, &self.ledger))
+            .partition(|pod| self.pending.cgroup(pod).is_some());
+        Counts {
+            enrolled: self.assignment.cookies.len() - no_room(&self.assignment, &self.ledger).count(),
+            partial: 0,
+            pending: pending.len(),
+            unknown: unknown.len(),
+            unenrolled: self.cluster.unenrolled().count(),
+        }
+    }
+
     /// Which pods are known by their cgroup, and how.
     #[must_use]
     pub fn pending(&self) -> &Pending {
@@ -307,10 +323,8 @@ impl Engine {
 
     fn find_cgroups(&mut self) -> BTreeSet<PodKey> {
         let unassigned = self.assignment.unassigned.keys();
-        let waiting = unassigned.chain(self.ledger.refused_without_netns().filter(|pod| {
-            // Each once: a cgroup that two have is nobody's.
-            !self.assignment.unassigned.contains_key(*pod)
-        }));
+        // No pod is in both: a cgroup that two have is nobody's.
+        let waiting = unassigned.chain(no_room(&self.assignment, &self.ledger));
         let waiting = waiting.filter_map(|pod| self.cluster.local_enrolled_pod(pod));
         let changed = self
             .pending
@@ -591,6 +605,12 @@ impl Engine {
             namespaces,
         });
     }
+}
+
+/// The pods whose network namespace is known, but finds no room in the tables.
+fn no_room<'a>(assignment: &'a Assignment, ledger: &'a Ledger) -> impl Iterator<Item = &'a PodKey> {
+    let refused = ledger.refused_without_netns();
+    refused.filter(|pod| assignment.cookies.contains_key(*pod))
 }
 
 /// Keys whose value is not the same in both.

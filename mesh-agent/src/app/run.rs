@@ -30,7 +30,11 @@ use crate::{
     datapath::{Ebpf, pins::Pins, tables::Tables},
     pods::{host::HostAddresses, look::Look, pending::Pending, watch::DirWatch},
     sys::{privilege, wait::every},
-    telemetry::{events::Events, task::Telemetry},
+    telemetry::{
+        events::Events,
+        pods::{Counts, PodStates},
+        task::Telemetry,
+    },
 };
 
 /// What has no room or could not be written is tried again this often.
@@ -92,7 +96,8 @@ async fn work(
     let pending = Pending::below(cgroup.path());
     let mut engine = Engine::adopt(cluster, tables, &sizes, pending, &args.netns_dir, host.clone())?;
     let metrics = sockets::Metrics::default();
-    let telemetry = tell(&exposition, &engine, &metrics, pins)?;
+    let pod_states = PodStates::default();
+    let telemetry = tell(&exposition, &engine, &metrics, &pod_states, pins)?;
     let mut asked = answer(run_dir, &readiness, &telemetry, args.settings.clone())?;
 
     // To be called once, when everything is known and planned.
@@ -162,6 +167,8 @@ async fn work(
                 engine.retry();
                 attached.retry();
                 note(&engine, &following);
+                let partial = wire.as_ref().map_or(0, |wire| wire.partial().len());
+                pod_states.tell(Counts { partial, ..engine.pod_counts() });
             }
             _ = verify.tick() => {
                 attached.keep();
@@ -188,11 +195,13 @@ fn tell(
     exposition: &Exposition,
     engine: &Engine,
     metrics: &sockets::Metrics,
+    pod_states: &PodStates,
     pins: &Pins,
 ) -> anyhow::Result<Telemetry> {
     exposition.complete(|mut registry| {
         engine.writes().register(&mut registry);
         metrics.register(&mut registry);
+        pod_states.register(&mut registry);
         let events = Events::open(pins)?;
         Ok(Telemetry::start(pins, events, registry)?)
     })
