@@ -167,6 +167,10 @@ fn until_everything_is_known_the_kernel_goes_on_with_what_an_earlier_agent_left(
     let ready = agent.ready()?;
     assert_eq!(ready.status, 503);
     assert!(
+        ready.body.contains("programs: an earlier agent's programs run"),
+        "{ready:?}"
+    );
+    assert!(
         ready
             .body
             .contains("kubernetes: the API server has not answered yet: "),

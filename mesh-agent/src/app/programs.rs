@@ -25,6 +25,13 @@ pub const READINESS: &str = "programs";
 /// What it calls what other tools' programs do before them.
 const RIVALS: &str = "socket load balancers";
 
+/// What is to be said while this agent's programs are not attached: those of an earlier one may run meanwhile.
+pub fn of_an_earlier_agent(pins: &Pins, cgroup: &Cgroup) -> Option<&'static str> {
+    verify::not_attached(pins, cgroup)
+        .is_empty()
+        .then_some("an earlier agent's programs run; this agent's are not attached yet")
+}
+
 /// Makes the programs run for the sockets of the cgroup.
 ///
 /// # Errors

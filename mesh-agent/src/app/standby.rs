@@ -15,7 +15,7 @@ use super::{
     wire,
 };
 use crate::{
-    datapath::{links::Cgroup, loader::MapSizes},
+    datapath::{links::Cgroup, loader::MapSizes, pins::Pins},
     model::cluster::{Cluster, Event},
     sys::{heap, netns::Host},
 };
@@ -50,7 +50,9 @@ impl Standby {
     pub async fn start(args: RunArgs) -> anyhow::Result<Self> {
         let host = Host::open(args.place.host_netns.as_deref())?;
         let readiness = Readiness::default();
-        readiness.block(programs::READINESS, "not attached yet");
+        let cgroup = Cgroup::open(&mounts::cgroup(args.place.cgroup.as_deref())?)?;
+        let goes_on = programs::of_an_earlier_agent(&Pins::new(&args.place.bpffs), &cgroup);
+        readiness.block(programs::READINESS, goes_on.unwrap_or("not attached yet"));
         readiness.block(wire::READINESS, "not attached yet");
         readiness.block(listeners::READINESS, "not attached yet");
         let listener = serve::listen(args.readiness_address).await?;
@@ -62,11 +64,10 @@ impl Standby {
         let exposition = Exposition::of(registry);
         let metrics = serve::listen(args.metrics_address).await?;
         tokio::spawn(axum::serve(metrics, serve::metrics(exposition.clone())).into_future());
-        let cgroup = mounts::cgroup(args.place.cgroup.as_deref())?;
         Ok(Self {
             cluster: following.cluster(&node).honoring_istio(args.honor_istio_labels),
             sizes: args.map_sizes.iter().cloned().collect(),
-            cgroup: Cgroup::open(&cgroup)?,
+            cgroup,
             args,
             node,
             host,
