@@ -82,6 +82,10 @@ impl Source {
 
 /// What a source has to say.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum News {
     /// Objects changed, or what is wrong with them.
     Batch(Batch),

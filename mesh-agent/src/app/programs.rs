@@ -26,6 +26,7 @@ pub const READINESS: &str = "programs";
 const RIVALS: &str = "socket load balancers";
 
 /// What is to be said while this agent's programs are not attached: those of an earlier one may run meanwhile.
+#[must_use]
 pub fn of_an_earlier_agent(pins: &Pins, cgroup: &Cgroup) -> Option<&'static str> {
     verify::not_attached(pins, cgroup)
         .is_empty()

@@ -67,6 +67,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Adopts what is in the kernel, and keeps it as it should be until told to end.
+#[expect(
+    clippy::too_many_lines,
+    reason = "everything that wakes the agent stands in one select"
+)]
 async fn work(
     mut standby: Standby,
     Claim { run_dir, pins, .. }: &'static Claim,

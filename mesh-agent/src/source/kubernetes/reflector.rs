@@ -43,6 +43,7 @@ pub enum End {
 
 /// Follows one resource.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Reflector {
     version: Option<Version>,
     must_watch: bool,
