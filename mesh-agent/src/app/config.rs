@@ -143,9 +143,29 @@ pub struct RunArgs {
     /// How packets and UDP flows are counted at the pods' interfaces; TCP connections always are.
     #[arg(long, env = "MESH_PACKETS", value_enum, default_value_t = Packets::Auto)]
     pub packets: Packets,
+    /// How a socket fails that a network policy refuses to let connect or send.
+    #[arg(long, env = "MESH_POLICY_DENY_ERRNO", value_enum, default_value_t = DenyErrno::Econnrefused)]
+    pub policy_deny_errno: DenyErrno,
     /// How logs are written.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// The error of a socket that a network policy refuses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DenyErrno {
+    /// As if nobody listened there, which every program knows how to take.
+    Econnrefused,
+    /// Told apart from a server that is down, as a firewall of the host's does it.
+    Eperm,
+}
+
+impl DenyErrno {
+    /// Whether `CONFIG` says so by its flag.
+    #[must_use]
+    pub const fn is_eperm(self) -> bool {
+        matches!(self, Self::Eperm)
+    }
 }
 
 /// How packets are counted, at the host end of every pod's interface.
@@ -235,6 +255,18 @@ mod tests {
         assert!(parse(&["--kubeconfig", "k", "--context", "c"]).is_ok());
         assert!(parse(&["--manifests", "m"]).is_ok());
         assert!(parse(&["--manifests", "m", "--kubeconfig", "k"]).is_err());
+    }
+
+    #[test]
+    fn what_is_refused_looks_as_if_nobody_listened_unless_somebody_says_otherwise() {
+        let errno = |args: &[&str]| {
+            let mut cli = Cli::try_parse_from([&["mesh-agent", "run"], args].concat()).ok()?;
+            cli.run_args().map(|args| args.policy_deny_errno)
+        };
+        assert_eq!(errno(&[]), Some(DenyErrno::Econnrefused));
+        assert_eq!(errno(&["--policy-deny-errno", "eperm"]), Some(DenyErrno::Eperm));
+        assert_eq!(errno(&["--policy-deny-errno", "EACCES"]), None);
+        assert!(DenyErrno::Eperm.is_eperm() && !DenyErrno::Econnrefused.is_eperm());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use mesh_common::config::flag;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
@@ -108,6 +109,7 @@ async fn work(
     let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Attached> {
         engine.retire();
         engine.stamp()?;
+        engine.set_flag(flag::DENY_WITH_EPERM, args.policy_deny_errno.is_eperm())?;
         tracing::info!(seconds = started.elapsed().as_secs_f64(), "the tables are right");
         programs::attach(ebpf, pins, &cgroup)?;
         Ok(Attached::start(args.packets, ebpf, pins, &host, &readiness))
