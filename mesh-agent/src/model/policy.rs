@@ -11,6 +11,7 @@ mod class;
 mod cluster;
 mod drift;
 pub mod enforcement;
+pub mod explain;
 mod facts;
 mod index;
 mod op;

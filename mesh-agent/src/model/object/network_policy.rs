@@ -16,6 +16,7 @@ mod rule;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use cidr::{Cidr, IpBlock};
 pub use rule::{Peer, PortRange, PortRule, Rule};

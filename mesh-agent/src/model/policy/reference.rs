@@ -48,23 +48,51 @@ pub fn allowing<'a>(
     other: Addr,
     question: &'a Question,
 ) -> impl Iterator<Item = RuleRef> {
-    let owner = cluster.owner(&other);
-    let destination = match (direction, owner) {
-        (Direction::Ingress, _) => Some(pod),
-        (Direction::Egress, Owner::Pod(peer)) => Some(peer),
-        (Direction::Egress, Owner::Nobody | Owner::Unsettled) => None,
-    };
+    let end = Other::of(cluster, pod, direction, other);
     isolating(cluster, pod, direction).flat_map(move |policy| {
         let rules = policy.rules(direction).into_iter().flatten();
-        let matching = rules.filter(move |rule| {
-            peers_match(cluster, policy, rule, owner, &other) && ports_match(rule, question, destination)
-        });
+        let matching = rules.filter(move |rule| end.matches(policy, rule, question) == [true; 2]);
         matching.map(move |rule| RuleRef {
             policy: policy.name.clone(),
             direction,
             index: rule.index,
         })
     })
+}
+
+/// The other end of a flow, as the rules of a pod see it.
+#[derive(Clone, Copy)]
+pub(super) struct Other<'a> {
+    cluster: &'a Cluster,
+    addr: Addr,
+    owner: Owner<'a>,
+    /// Whose named ports count.
+    destination: Option<&'a Pod>,
+}
+
+impl<'a> Other<'a> {
+    pub(super) fn of(cluster: &'a Cluster, pod: &'a Pod, direction: Direction, addr: Addr) -> Self {
+        let owner = cluster.owner(&addr);
+        let destination = match (direction, owner) {
+            (Direction::Ingress, _) => Some(pod),
+            (Direction::Egress, Owner::Pod(peer)) => Some(peer),
+            (Direction::Egress, Owner::Nobody | Owner::Unsettled) => None,
+        };
+        Self {
+            cluster,
+            addr,
+            owner,
+            destination,
+        }
+    }
+
+    /// Whether a rule is about this peer, and whether about the port.
+    pub(super) fn matches(&self, policy: &NetworkPolicy, rule: &Rule, question: &Question) -> [bool; 2] {
+        [
+            peers_match(self.cluster, policy, rule, self.owner, &self.addr),
+            ports_match(rule, question, self.destination),
+        ]
+    }
 }
 
 fn peers_match(

@@ -44,6 +44,13 @@ impl Selector {
         self.0.iter().all(holds)
     }
 
+    /// What it asks for, each with the label that is meant, in their order.
+    pub fn requirements(&self) -> impl Iterator<Item = (&str, &Requirement)> {
+        self.0
+            .iter()
+            .map(|(key, requirement)| (key.as_str(), requirement))
+    }
+
     /// Labels of which every object it selects has one, for an index; `None` where it does not ask for any values.
     #[must_use]
     pub fn pairs(&self) -> Option<impl Iterator<Item = (&str, &str)>> {
