@@ -2,6 +2,7 @@
 
 pub mod accel;
 pub mod accounting;
+pub mod denial;
 pub mod events;
 pub mod flow;
 pub mod metrics;

@@ -102,6 +102,24 @@ pub const ALLOWED_SOURCES_ANNOTATION: &str = "mesh-agent.io/allowed-sources";
 /// Well-known label of a Namespace: its name. API servers put it on every one (`core/v1`, `LabelMetadataName`).
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// What flow records and metrics say of what network policies refuse.
+pub mod denial {
+    /// It was refused.
+    pub const DENIED: &str = "denied";
+    /// It would have been refused, but passed: the namespace is in audit mode.
+    pub const AUDITED: &str = "audited";
+    /// Why: policies select the pod, and no rule of theirs lets it pass.
+    pub const POLICY: &str = "policy";
+    /// Why: the pod's rules found no room in the kernel's tables.
+    pub const NO_ROOM: &str = "no_room";
+    /// Where: at the system call of the pod's socket.
+    pub const SOCKET: &str = "socket";
+    /// Where: before the handshake, in the network namespace of whoever listens.
+    pub const LISTENER: &str = "listener";
+    /// Where: at the host end of the pod's interface.
+    pub const PACKET: &str = "packet";
+}
+
 /// Annotation on a Service: how a backend is chosen.
 pub mod load_balancing {
     /// The key.

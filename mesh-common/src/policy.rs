@@ -6,6 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::addr::Port;
+use crate::names::denial;
 use crate::tag::{Tagged, mix};
 
 /// The way of a flow, seen from the pod that a rule set belongs to.
@@ -21,6 +22,16 @@ pub enum Direction {
 impl Direction {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// From its number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Ingress),
+            1 => Some(Self::Egress),
+            _ => None,
+        }
+    }
 
     /// The name of its rules in a `NetworkPolicy`.
     #[must_use]
@@ -219,6 +230,32 @@ pub enum Hook {
     Packet = 2,
 }
 
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Socket, Self::Listener, Self::Packet];
+
+    /// From its number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Socket),
+            1 => Some(Self::Listener),
+            2 => Some(Self::Packet),
+            _ => None,
+        }
+    }
+
+    /// What flow records call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Socket => denial::SOCKET,
+            Self::Listener => denial::LISTENER,
+            Self::Packet => denial::PACKET,
+        }
+    }
+}
+
 /// The bits of a port that a prefix of that length fixes.
 #[must_use]
 #[inline(always)]
@@ -233,6 +270,17 @@ pub const fn prefix_mask(length: u8) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_lead_back_to_what_they_stand_for() {
+        for direction in Direction::ALL {
+            assert_eq!(Direction::from_number(direction as u8), Some(direction));
+        }
+        for hook in Hook::ALL {
+            assert_eq!(Hook::from_number(hook as u8), Some(hook));
+        }
+        assert_eq!((Direction::from_number(2), Hook::from_number(3)), (None, None));
+    }
 
     #[test]
     fn prefixes_fix_their_first_bits() {

@@ -12,7 +12,10 @@ use axum::{
 use futures_util::StreamExt;
 use mesh_common::addr::socket_addr;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    mpsc, oneshot,
+};
 
 use super::{
     acceleration,
@@ -27,7 +30,7 @@ use super::{
 use crate::{
     model::{desired::ObjectName, ledger, policy},
     source,
-    telemetry::{flow::FlowRecord, task::Telemetry},
+    telemetry::{denial::Verdict, flow::FlowRecord, task::Telemetry},
 };
 
 /// A question, and where its answer goes.
@@ -242,6 +245,9 @@ pub struct FlowQuery {
     pub follow: bool,
     /// Begin with at most this many of the latest.
     pub last: usize,
+    /// Only what policies refused, or would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 impl Default for FlowQuery {
@@ -249,6 +255,7 @@ impl Default for FlowQuery {
         Self {
             follow: false,
             last: 20,
+            verdict: None,
         }
     }
 }
@@ -259,16 +266,19 @@ async fn flows(
     State(admin): State<Admin>,
     Query(query): Query<FlowQuery>,
 ) -> Result<Body, (StatusCode, String)> {
-    let (latest, watch) = admin.telemetry.flows(query.last).await.ok_or_else(ending)?;
+    let flows = admin.telemetry.flows(query.last, query.verdict).await;
+    let (latest, watch) = flows.ok_or_else(ending)?;
     let watch = query.follow.then_some(watch);
     if query.follow {
         // The kernel tells of opened connections only while somebody watches.
         ask(&admin, Ask::Watch).await?;
     }
     let latest = latest.into_iter().map(|record| Ok(json_line(&record)));
-    let coming = futures_util::stream::unfold(watch, |watch| async {
+    let wanted =
+        move |record: &FlowRecord| query.verdict.is_none_or(|verdict| record.event == verdict.name());
+    let coming = futures_util::stream::unfold(watch, move |watch| async move {
         let mut watch = watch?;
-        let line = match watch.recv().await {
+        let line = match next(&mut watch, wanted).await {
             Ok(record) => json_line(&record),
             Err(RecvError::Lagged(lost)) => format!("{lost} flows were missed: too many for this watcher\n"),
             Err(RecvError::Closed) => return None,
@@ -278,6 +288,19 @@ async fn flows(
     Ok(Body::from_stream(
         futures_util::stream::iter(latest).chain(coming),
     ))
+}
+
+/// The next record that is wanted.
+async fn next(
+    watch: &mut Receiver<Arc<FlowRecord>>,
+    wanted: impl Fn(&FlowRecord) -> bool,
+) -> Result<Arc<FlowRecord>, RecvError> {
+    loop {
+        let record = watch.recv().await?;
+        if wanted(&record) {
+            return Ok(record);
+        }
+    }
 }
 
 fn json_line(record: &FlowRecord) -> String {

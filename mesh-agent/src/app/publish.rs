@@ -88,5 +88,6 @@ fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
         pods,
         services,
         interfaces,
+        policy_sets: HashMap::new(),
     }
 }

@@ -91,8 +91,13 @@ impl Agent {
 
     /// Flow records, each a line of JSON, until `each` wants no more or the agent ends.
     pub fn flows(&self, query: &FlowQuery, mut each: impl FnMut(&str) -> bool) -> Result<(), Silence> {
-        let FlowQuery { follow, last } = query;
-        let path = format!("{}?follow={follow}&last={last}", admin::FLOWS);
+        let FlowQuery {
+            follow,
+            last,
+            verdict,
+        } = query;
+        let verdict = verdict.map_or_else(String::new, |verdict| format!("&verdict={}", verdict.name()));
+        let path = format!("{}?follow={follow}&last={last}{verdict}", admin::FLOWS);
         self.on_stream(async |stream| lines(stream, &path, &mut each).await)
     }
 

@@ -1,17 +1,23 @@
 //! The record of a flow, as `meshctl flows` shows it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use mesh_common::{
     addr::{Addr, Port, Protocol, socket_addr},
     decide::tcp::{self, End},
     flow::{EventKind, FlowEvent},
-    policy::{Hook, Reason},
+    names::denial as words,
+    policy::Hook,
     sock::flag,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{accel::Acceleration, names::Directory, udp::UdpEvent};
+use super::{
+    accel::Acceleration,
+    denial::{self, Refusal},
+    names::Directory,
+    udp::UdpEvent,
+};
 
 /// What a socket told: [`FlowRecord::observed_by`].
 pub const SOCKET: &str = "socket";
@@ -24,11 +30,11 @@ pub const PACKETS: &str = "packets";
 pub struct FlowRecord {
     /// When, as RFC 3339 with milliseconds, UTC.
     pub time: String,
-    /// `opened`, `closed` or `refused`. A UDP flow opens with its first datagram and closes when it is idle.
+    /// `opened`, `closed` or `refused`; `denied` or `audited` where a network policy refused it, or would have. A UDP flow opens with its first datagram and closes when it is idle.
     pub event: String,
     /// How it ended, or why it was refused; empty for `opened`.
     pub reason: String,
-    /// `TCP` or `UDP`.
+    /// `TCP` or `UDP`; of what a policy refused also `SCTP`, `ICMP`, `ICMPv6`, or the number of another.
     pub protocol: String,
     /// Who told: `socket`, or `packets` at the pod's interface, which do not say what was dialled nor, for sure,
     /// who asked.
@@ -63,6 +69,9 @@ pub struct FlowRecord {
     pub rtt_micros: u32,
     /// From the wish to connect to now, in microseconds; of a UDP flow, from its first datagram to its last.
     pub duration_micros: u64,
+    /// What a network policy had to do with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Refusal>,
     /// By which path its messages went, where its pod asks for acceleration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acceleration: Option<Acceleration>,
@@ -103,15 +112,16 @@ pub struct ServiceRef {
 pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<FlowRecord> {
     let sock = &event.sock;
     let kind = EventKind::from_number(event.kind)?;
-    let protocol = Protocol::from_number(event.protocol)?;
+    let policy = Refusal::of(kind, &event.denial, names);
+    let protocol = protocol(event.protocol, policy.is_some())?;
     let (name, reason) = match kind {
         EventKind::Opened => ("opened", ""),
         EventKind::Closed => ("closed", End::of(&event.tcp).name()),
         EventKind::NoEndpoint => ("refused", "no_endpoint"),
         EventKind::Inconsistent => ("refused", "inconsistent"),
         EventKind::Pending => ("refused", "pending"),
-        EventKind::Denied => ("denied", refusal(event)),
-        EventKind::Audited => ("audited", refusal(event)),
+        EventKind::Denied => (words::DENIED, denial::reason(&event.denial)),
+        EventKind::Audited => (words::AUDITED, denial::reason(&event.denial)),
     };
     let pending = sock.flags & flag::PENDING != 0;
     // Whose listener it is, the address told.
@@ -131,8 +141,8 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         time,
         event: name.to_owned(),
         reason: reason.to_owned(),
-        protocol: protocol.name().to_owned(),
-        observed_by: SOCKET.to_owned(),
+        protocol: protocol.into_owned(),
+        observed_by: observer(policy.as_ref()).to_owned(),
         reporter: if accepted { "destination" } else { "source" }.to_owned(),
         dialled: asked.filter(|asked| Some(*asked) != destination.address),
         source,
@@ -147,6 +157,7 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
         retransmits: event.tcp.retransmits,
         rtt_micros: event.tcp.srtt_us8 / 8,
         duration_micros: between(sock.opened_ns, event.at_ns),
+        policy,
         acceleration: Acceleration::of(&sock.accel, event.received),
         cookie: sock.cookie,
     })
@@ -197,8 +208,25 @@ pub fn udp_record(event: &UdpEvent, time: String, names: &Directory) -> FlowReco
         retransmits: 0,
         rtt_micros: 0,
         duration_micros: between(traffic.first_ns, traffic.last_ns),
+        policy: None,
         acceleration: None,
         cookie: 0,
+    }
+}
+
+/// The name of a protocol. Sockets know two; packets that a policy refused may be of any.
+fn protocol(number: u32, refused: bool) -> Option<Cow<'static, str>> {
+    match Protocol::from_number(number) {
+        Some(protocol) => Some(protocol.name().into()),
+        None => refused.then(|| denial::protocol(number)),
+    }
+}
+
+/// Who told: a packet that was refused was seen by nobody else.
+fn observer(policy: Option<&Refusal>) -> &'static str {
+    match policy {
+        Some(refusal) if refusal.hook == words::PACKET => PACKETS,
+        _ => SOCKET,
     }
 }
 
@@ -246,6 +274,7 @@ mod tests {
         decide::tcp::state,
         flow::TcpFigures,
         packet::{UdpKey, UdpTraffic},
+        policy::{Denial, Direction, Hook},
         sock::SockState,
     };
 
@@ -306,7 +335,7 @@ mod tests {
                 ..TcpFigures::default()
             },
             received: mesh_common::accel::Moved::default(),
-            denial: mesh_common::policy::Denial::default(),
+            denial: Denial::default(),
         }
     }
 
@@ -357,6 +386,53 @@ mod tests {
             ("denied", "destination")
         );
         assert_eq!(record.destination.attested_by, "address");
+    }
+
+    #[test]
+    fn a_denial_is_told_with_the_policies_that_isolate_the_pod() {
+        let names = Directory {
+            policy_sets: [(5, vec!["shop/deny".to_owned()])].into(),
+            ..names()
+        };
+        let denied = |kind: EventKind, protocol, hook: Hook| {
+            let event = FlowEvent {
+                kind: kind as u32,
+                protocol,
+                sock: SockState {
+                    opened_ns: 0,
+                    local_addr: Addr::default(),
+                    local_port: Port::new(0),
+                    service: 0,
+                    ..closed(0).sock
+                },
+                tcp: TcpFigures::default(),
+                denial: Denial {
+                    set: 5,
+                    direction: Direction::Egress as u8,
+                    hook: hook as u8,
+                    ..Denial::default()
+                },
+                ..closed(0)
+            };
+            record(&event, "t".into(), &names).unwrap()
+        };
+        assert_eq!(
+            serde_json::to_string(&denied(EventKind::Denied, 6, Hook::Socket)).unwrap(),
+            "{\"time\":\"t\",\"event\":\"denied\",\"reason\":\"policy\",\"protocol\":\"TCP\",\"observedBy\":\"socket\",\
+             \"reporter\":\"source\",\
+             \"source\":{\"namespace\":\"shop\",\"pod\":\"client\",\"attestedBy\":\"cookie\"},\
+             \"destination\":{\"namespace\":\"shop\",\"pod\":\"web-1\",\"address\":\"10.0.0.2:8080\",\"attestedBy\":\"address\"},\
+             \"dialled\":\"10.96.0.1:80\",\"bytesSent\":0,\"bytesReceived\":0,\
+             \"segmentsSent\":0,\"segmentsReceived\":0,\"datagramsSent\":0,\"datagramsReceived\":0,\"retransmits\":0,\
+             \"rttMicros\":0,\"durationMicros\":0,\
+             \"policy\":{\"direction\":\"egress\",\"end\":\"source\",\"hook\":\"socket\",\"policies\":[\"shop/deny\"],\"set\":5},\
+             \"cookie\":0}"
+        );
+        let audited = denied(EventKind::Audited, 1, Hook::Packet);
+        assert_eq!(
+            [&*audited.event, &*audited.protocol, &*audited.observed_by],
+            ["audited", "ICMP", "packets"]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod series;
 
 use std::{collections::HashSet, time::Duration};
 
-use mesh_common::{counter::Counter as KernelCounter, packet::PacketTotals};
+use mesh_common::{counter::Counter as KernelCounter, names::denial, packet::PacketTotals};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -217,12 +217,12 @@ impl Metrics {
                 KernelCounter::DatagramNoEndpoint => verdict("refused", "datagram_no_endpoint"),
                 KernelCounter::Inconsistent => verdict("refused", "inconsistent"),
                 KernelCounter::Pending => verdict("refused", "pending"),
-                KernelCounter::AllowedEgress => ruled("allowed", "policy", "egress"),
-                KernelCounter::AllowedIngress => ruled("allowed", "policy", "ingress"),
-                KernelCounter::DeniedEgress => ruled("denied", "policy", "egress"),
-                KernelCounter::DeniedIngress => ruled("denied", "policy", "ingress"),
-                KernelCounter::AuditedEgress => ruled("audited", "policy", "egress"),
-                KernelCounter::AuditedIngress => ruled("audited", "policy", "ingress"),
+                KernelCounter::AllowedEgress => ruled("allowed", denial::POLICY, "egress"),
+                KernelCounter::AllowedIngress => ruled("allowed", denial::POLICY, "ingress"),
+                KernelCounter::DeniedEgress => ruled(denial::DENIED, denial::POLICY, "egress"),
+                KernelCounter::DeniedIngress => ruled(denial::DENIED, denial::POLICY, "ingress"),
+                KernelCounter::AuditedEgress => ruled(denial::AUDITED, denial::POLICY, "egress"),
+                KernelCounter::AuditedIngress => ruled(denial::AUDITED, denial::POLICY, "ingress"),
                 KernelCounter::Spoofed => ruled("denied", "spoofed", "egress"),
                 KernelCounter::Stray => ruled("denied", "stray", "ingress"),
                 KernelCounter::UnreadableEgress => ruled("denied", "unreadable", "egress"),

@@ -97,6 +97,8 @@ pub struct Directory {
     pub services: HashMap<u32, Service>,
     /// Pods of this node by the index of the host end of their interface.
     pub interfaces: HashMap<u32, Interface>,
+    /// The policies behind each rule set in the kernel, as `namespace/name`.
+    pub policy_sets: HashMap<u32, Vec<String>>,
 }
 
 impl Directory {

@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     accounting::Accounting,
+    denial::Verdict,
     events::Events,
     flow::{self, FlowRecord},
     metrics::Metrics,
@@ -30,6 +31,8 @@ use crate::{
 
 /// The ring buffer is read this often, and at once when it fills.
 const DRAIN: Duration = Duration::from_millis(200);
+/// It is read this often while somebody watches, who wants to see a refusal when it happens.
+const WATCHED_DRAIN: Duration = Duration::from_millis(50);
 /// Live connections are read this often when nobody asks for metrics, so that short scrape gaps lose nothing.
 const SAMPLE: Duration = Duration::from_secs(15);
 /// UDP flows are read this often while somebody watches; if that takes long, less often: reading them may take a
@@ -121,10 +124,11 @@ impl Telemetry {
     }
 
     /// At most this many of the latest flow records, oldest first, and those to come: none is in both, and none
-    /// in neither.
-    pub async fn flows(&self, count: usize) -> Option<Flows> {
+    /// in neither. Where a verdict is given, only those of the latest that tell of it.
+    pub async fn flows(&self, count: usize, verdict: Option<Verdict>) -> Option<Flows> {
         let (reply, answer) = oneshot::channel();
-        self.questions.send(Question::Flows(count, reply)).await.ok()?;
+        let question = Question::Flows(count, verdict, reply);
+        self.questions.send(question).await.ok()?;
         answer.await.ok()
     }
 
@@ -137,7 +141,7 @@ impl Telemetry {
 
 enum Question {
     Metrics(oneshot::Sender<String>),
-    Flows(usize, oneshot::Sender<Flows>),
+    Flows(usize, Option<Verdict>, oneshot::Sender<Flows>),
 }
 
 /// Something to tell a watcher of the flows.
@@ -150,6 +154,14 @@ enum Happened {
 }
 
 impl Happened {
+    /// What policies said of it, where they did not let it pass.
+    fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Socket(event) => EventKind::from_number(event.kind).and_then(Verdict::of),
+            Self::Packets(_) => None,
+        }
+    }
+
     fn record(&self, clock: &Clock, names: &Directory) -> Option<FlowRecord> {
         match self {
             Self::Socket(event) => flow::record(event, clock.rfc3339(event.at_ns), names),
@@ -177,6 +189,7 @@ struct Task {
 impl Task {
     async fn run(mut self, mut asked: mpsc::Receiver<Question>) {
         let mut drain = every(DRAIN);
+        let mut watched_drain = every(WATCHED_DRAIN);
         let mut sample = every(SAMPLE);
         let mut watch = every(WATCH);
         let mut sweep = every(SWEEP);
@@ -188,15 +201,16 @@ impl Task {
                         self.sample();
                         drop(reply.send(self.metrics.render()));
                     }
-                    Some(Question::Flows(count, reply)) => {
+                    Some(Question::Flows(count, verdict, reply)) => {
                         self.drain();
                         self.sample_udp();
-                        drop(reply.send((self.latest(count), self.flows.subscribe())));
+                        drop(reply.send((self.latest(count, verdict), self.flows.subscribe())));
                     }
                     None => return,
                 },
                 () = self.events.filling(), if self.names.load().is_some() => self.drain(),
                 _ = drain.tick() => self.drain(),
+                _ = watched_drain.tick(), if self.flows.receiver_count() > 0 => self.drain(),
                 _ = sample.tick() => self.sample(),
                 _ = watch.tick(), if self.flows.receiver_count() > 0 => {
                     if Instant::now() >= self.udp_not_before {
@@ -322,14 +336,27 @@ impl Task {
         metrics.add(tally, &names);
     }
 
-    fn latest(&self, count: usize) -> Vec<FlowRecord> {
+    fn latest(&self, count: usize, verdict: Option<Verdict>) -> Vec<FlowRecord> {
         let Some(names) = self.names.load_full() else {
             return Vec::new();
         };
         let clock = Clock::now();
-        let events = self.latest.iter().skip(self.latest.len().saturating_sub(count));
-        events.filter_map(|event| event.record(&clock, &names)).collect()
+        latest(self.latest.iter(), count, verdict)
+            .filter_map(|event| event.record(&clock, &names))
+            .collect()
     }
+}
+
+/// At most so many of the last, oldest first; where a verdict is given, of those that tell of it.
+fn latest<'a>(
+    events: impl DoubleEndedIterator<Item = &'a Happened> + Clone,
+    count: usize,
+    verdict: Option<Verdict>,
+) -> impl Iterator<Item = &'a Happened> {
+    let wanted = move |event: &&Happened| verdict.is_none_or(|verdict| event.verdict() == Some(verdict));
+    let wanted = events.filter(wanted);
+    let older = wanted.clone().count().saturating_sub(count);
+    wanted.skip(older)
 }
 
 /// Tells the watchers, and keeps it for those who ask later.
@@ -395,6 +422,38 @@ fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_latest_of_a_verdict_are_not_crowded_out_by_others() {
+        let event = |kind: EventKind, at_ns| {
+            Happened::Socket(FlowEvent {
+                kind: kind as u32,
+                at_ns,
+                ..FlowEvent::default()
+            })
+        };
+        let events = [
+            event(EventKind::Denied, 1),
+            event(EventKind::Denied, 2),
+            event(EventKind::Audited, 3),
+            event(EventKind::Denied, 4),
+            event(EventKind::Closed, 5),
+            event(EventKind::Closed, 6),
+        ];
+        let times = |count, verdict| -> Vec<u64> {
+            let latest = latest(events.iter(), count, verdict);
+            latest
+                .map(|event| match event {
+                    Happened::Socket(event) => event.at_ns,
+                    Happened::Packets(event) => event.at_ns,
+                })
+                .collect()
+        };
+        assert_eq!(times(2, None), [5, 6]);
+        assert_eq!(times(2, Some(Verdict::Denied)), [2, 4]);
+        assert_eq!(times(9, Some(Verdict::Audited)), [3]);
+        assert_eq!(times(0, Some(Verdict::Denied)), [0; 0]);
+    }
 
     #[test]
     fn times_are_rfc_3339_with_milliseconds() {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::selector::Selector;
+use crate::{cli::selector::Selector, telemetry::denial::Verdict};
 
 /// Which objects of a list.
 #[derive(Args, Clone, Debug, Default)]
@@ -107,6 +107,9 @@ pub struct FlowArgs {
     /// Only flows to this service.
     #[arg(long, value_name = "NS/NAME")]
     pub service: Option<String>,
+    /// Only flows that network policies refused, or would have: the namespace is in audit mode.
+    #[arg(long, value_enum)]
+    pub verdict: Option<Verdict>,
 }
 
 /// What to do with maps.

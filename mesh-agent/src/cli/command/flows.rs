@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use mesh_common::names::denial;
+
 use crate::{
     app::admin::FlowQuery,
     cli::{
@@ -11,7 +13,10 @@ use crate::{
         output::{document, unit},
         scope::Scope,
     },
-    telemetry::flow::{FlowRecord, PACKETS, Peer},
+    telemetry::{
+        denial::Refusal,
+        flow::{FlowRecord, PACKETS, Peer},
+    },
 };
 
 /// `flows`. Writes line by line, since following has no end.
@@ -22,6 +27,7 @@ pub fn run(node: &Node, scope: &Scope, args: &FlowArgs, format: Format) -> Resul
     let query = FlowQuery {
         follow: args.follow,
         last: args.last,
+        verdict: args.verdict,
     };
     let filter = Filter::new(scope, args)?;
     let mut out = io::stdout().lock();
@@ -122,16 +128,39 @@ fn line(record: &FlowRecord) -> String {
         let duration = unit::micros(record.duration_micros);
         text.extend([" sent ", &sent, " received ", &received, " in ", &duration]);
     }
-    let reason = Some(record.reason.as_str()).filter(|reason| !reason.is_empty() && *reason != record.event);
-    let observed_by = Some("seen in packets").filter(|_| record.observed_by == PACKETS);
-    let notes: Vec<&str> = reason.into_iter().chain(observed_by).collect();
+    let reason = record.policy.as_ref().map_or_else(
+        || Some(record.reason.clone()).filter(|reason| !reason.is_empty() && *reason != record.event),
+        |refusal| Some(refused_by(refusal, &record.reason)),
+    );
+    let observed_by = Some("seen in packets".to_owned()).filter(|_| record.observed_by == PACKETS);
+    let notes: Vec<String> = reason.into_iter().chain(observed_by).collect();
     if !notes.is_empty() {
         text.extend([" [", &notes.join(", "), "]"]);
     }
     text
 }
 
+/// Whose policies refused it, and where.
+fn refused_by(refusal: &Refusal, reason: &str) -> String {
+    let Refusal {
+        direction,
+        end,
+        hook,
+        policies,
+        set,
+    } = refusal;
+    let by = match (reason, policies.as_slice()) {
+        (denial::NO_ROOM, _) => "no room for its rules".to_owned(),
+        (_, []) => format!("rule set {set}"),
+        (_, policies) => policies.join(", "),
+    };
+    format!("{direction} of the {end}: {by}; at the {hook}")
+}
+
 fn wide(record: &FlowRecord) -> String {
+    if let Some(refusal) = &record.policy {
+        return format!(" set {}", refusal.set);
+    }
     if record.observed_by == PACKETS {
         return format!(
             " datagrams {}/{}",
@@ -215,6 +244,42 @@ mod tests {
         assert_eq!(
             line(&refused),
             "10:00:00.123Z refused out TCP  shop/client -> 10.96.0.1:80 (shop/web:80) [no_endpoint]"
+        );
+    }
+
+    #[test]
+    fn a_denial_names_the_policies_and_whose_they_are() {
+        let refusal = Refusal {
+            direction: "ingress".into(),
+            end: "destination".into(),
+            hook: "listener".into(),
+            policies: vec!["shop/deny".into(), "shop/web".into()],
+            set: 7,
+        };
+        let denied = FlowRecord {
+            event: "denied".into(),
+            reason: "policy".into(),
+            reporter: "destination".into(),
+            service: None,
+            policy: Some(refusal.clone()),
+            ..closed()
+        };
+        assert_eq!(
+            line(&denied) + &wide(&denied),
+            "10:00:00.123Z denied  in  TCP  shop/client:40000 -> shop/web-1:8080 [ingress of the destination: \
+             shop/deny, shop/web; at the listener] set 7"
+        );
+        let nameless = Refusal {
+            policies: Vec::new(),
+            ..refusal
+        };
+        assert_eq!(
+            refused_by(&nameless, "policy"),
+            "ingress of the destination: rule set 7; at the listener"
+        );
+        assert_eq!(
+            refused_by(&nameless, "no_room"),
+            "ingress of the destination: no room for its rules; at the listener"
         );
     }
 

@@ -145,6 +145,7 @@ fn flows(node: &Node) -> Result<Vec<u8>, String> {
     let query = FlowQuery {
         follow: false,
         last: FLOWS,
+        ..FlowQuery::default()
     };
     let mut lines = String::new();
     let asked = node.agent.flows(&query, |line| {

@@ -34,6 +34,7 @@ fn names() -> Directory {
         pods: [(1, pod("web-0", "web")), (2, pod("db-0", "db"))].into(),
         services: [(9, service)].into(),
         interfaces: [(7, Interface { pod: 1, netns: 4 })].into(),
+        ..Directory::default()
     }
 }
 
@@ -199,6 +200,13 @@ fn every_kernel_counter_is_told_by_its_kind() {
         "mesh_verdicts_total{verdict=\"translated\",reason=\"datagram\",direction=\"egress\"} 17",
         "mesh_verdicts_total{verdict=\"refused\",reason=\"datagram_no_endpoint\",direction=\"egress\"} 18",
         "mesh_verdicts_total{verdict=\"refused\",reason=\"inconsistent\",direction=\"egress\"} 20",
+        "mesh_verdicts_total{verdict=\"refused\",reason=\"pending\",direction=\"egress\"} 25",
+        "mesh_verdicts_total{verdict=\"allowed\",reason=\"policy\",direction=\"egress\"} 26",
+        "mesh_verdicts_total{verdict=\"allowed\",reason=\"policy\",direction=\"ingress\"} 27",
+        "mesh_verdicts_total{verdict=\"denied\",reason=\"policy\",direction=\"egress\"} 28",
+        "mesh_verdicts_total{verdict=\"denied\",reason=\"policy\",direction=\"ingress\"} 29",
+        "mesh_verdicts_total{verdict=\"audited\",reason=\"policy\",direction=\"egress\"} 30",
+        "mesh_verdicts_total{verdict=\"audited\",reason=\"policy\",direction=\"ingress\"} 31",
         "mesh_losses_total{reason=\"storage_full\"} 21",
         "mesh_events_lost_total 22",
         "mesh_losses_total{reason=\"traffic_full\"} 23",
