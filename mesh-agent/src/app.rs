@@ -21,6 +21,7 @@ mod note;
 mod notices;
 pub mod pin_lock;
 pub mod policies;
+pub mod policy;
 pub mod programs;
 mod progress;
 pub mod publish;

@@ -36,6 +36,8 @@ pub mod unenrolled {
     pub const UNSUPPORTED: &str = "unsupported";
     /// Another mesh takes its connections.
     pub const OTHER_MESH: &str = "other-mesh";
+    /// Neither it nor its namespace asks for the mesh.
+    pub const UNASKED: &str = "does not ask for the mesh";
 }
 
 /// Events about pods (`events.k8s.io/v1`).

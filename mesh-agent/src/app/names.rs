@@ -9,11 +9,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod policies;
 mod services;
 
-use super::{engine::Engine, note};
+use super::{engine::Engine, note, policy};
 use crate::model::desired::PodKey;
 
+pub use policies::SetName;
 pub use services::{ServiceName, UntouchedName};
 
 /// File name within the runtime directory.
@@ -37,6 +39,9 @@ pub struct Names {
     /// Pods of this node that ask for the mesh and are not in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unenrolled: Vec<UnenrolledName>,
+    /// Number of a rule set in the kernel to the policies it was made of.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub policy_sets: BTreeMap<u32, SetName>,
     /// Sets of labels as `kubectl --show-labels` writes them, each once: the pods of a Deployment have the same.
     /// Nothing where the agent that wrote this knew of none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +109,7 @@ impl Names {
             untouched,
             workloads,
             unenrolled,
+            policy_sets: policy::sets(engine),
             label_sets: Some(sets.into_list()),
         }
     }
@@ -187,6 +193,24 @@ mod tests {
         assert_eq!(Names::load(dir.path()).unwrap(), names);
         std::fs::write(dir.path().join(FILE), "{}").unwrap();
         assert_eq!(Names::load(dir.path()).unwrap(), Names::default());
+    }
+
+    #[test]
+    fn rule_sets_are_told_by_their_policies() {
+        let set = SetName {
+            direction: "ingress".into(),
+            policies: vec!["shop/deny".into()],
+        };
+        let names = Names {
+            policy_sets: [(5, set)].into(),
+            ..Names::default()
+        };
+        let text = serde_json::to_string(&names).unwrap();
+        assert!(
+            text.ends_with(r#""policySets":{"5":{"direction":"ingress","policies":["shop/deny"]}}}"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Names>(&text).unwrap(), names);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{engine::Engine, lock::RunDir, names::Names, wire::Wire};
+use super::{engine::Engine, lock::RunDir, names::Names, policy, wire::Wire};
 use crate::model::desired::PodKey;
 use crate::telemetry::{
     names::{Directory, Interface, Pod, Service, Shared, Workload},
@@ -88,6 +88,9 @@ fn directory(engine: &Engine, wire: Option<&Wire>) -> Directory {
         pods,
         services,
         interfaces,
-        policy_sets: HashMap::new(),
+        policy_sets: policy::sets(engine)
+            .into_iter()
+            .map(|(number, set)| (number, set.policies))
+            .collect(),
     }
 }

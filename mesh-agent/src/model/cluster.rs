@@ -25,6 +25,7 @@ mod ports;
 mod problems;
 mod services;
 mod slices;
+mod standing;
 #[cfg(test)]
 mod tests;
 

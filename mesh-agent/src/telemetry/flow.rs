@@ -163,13 +163,6 @@ pub fn record(event: &FlowEvent, time: String, names: &Directory) -> Option<Flow
     })
 }
 
-/// Why policies refused it, in a word.
-fn refusal(event: &FlowEvent) -> &'static str {
-    Reason::from_number(event.denial.reason)
-        .unwrap_or(Reason::Policy)
-        .name()
-}
-
 /// Makes a record of what packets told. `time` is when it happened.
 #[must_use]
 pub fn udp_record(event: &UdpEvent, time: String, names: &Directory) -> FlowRecord {
