@@ -16,6 +16,7 @@ use super::failure::Failure;
 use crate::app::{
     admin::{self, Drift, FlowQuery, Status, UnusedEndpoint},
     lock,
+    policy::{ExplainQuery, Explained, PolicyDetail, PolicyRow, Versions},
     settings::Settings,
 };
 
@@ -39,6 +40,9 @@ pub enum Silence {
     /// The socket is not for this user.
     #[error("no permission to ask mesh-agent on {0}: run meshctl as root")]
     Forbidden(PathBuf),
+    /// It says that there is no answer to this question.
+    #[error("{0}")]
+    NoAnswer(String),
     /// Anything else.
     #[error("asking mesh-agent on {socket}: {why}")]
     Broken {
@@ -76,6 +80,34 @@ impl Agent {
     /// The endpoints of a Service that are not used.
     pub fn unused(&self, namespace: &str, name: &str) -> Result<Vec<UnusedEndpoint>, Silence> {
         self.get(&format!("{}?namespace={namespace}&name={name}", admin::UNUSED))
+    }
+
+    /// Why a flow passes or does not.
+    pub fn explain(&self, query: &ExplainQuery) -> Result<Explained, Silence> {
+        let ExplainQuery { from, to, protocol } = query;
+        self.get(&format!(
+            "{}?from={from}&to={to}&protocol={protocol}",
+            admin::EXPLAIN
+        ))
+    }
+
+    /// The network policies of a namespace, or all.
+    pub fn policies(&self, namespace: Option<&str>) -> Result<Vec<PolicyRow>, Silence> {
+        let namespace = namespace.unwrap_or_default();
+        self.get(&format!("{}?namespace={namespace}", admin::POLICIES))
+    }
+
+    /// A network policy, and what was made of it.
+    pub fn policy(&self, namespace: &str, name: &str) -> Result<PolicyDetail, Silence> {
+        self.get(&format!("{}?namespace={namespace}&name={name}", admin::POLICY))
+    }
+
+    /// Which version of a network policy is in force.
+    pub fn policy_versions(&self, namespace: &str, name: &str) -> Result<Versions, Silence> {
+        self.get(&format!(
+            "{}?namespace={namespace}&name={name}",
+            admin::POLICY_VERSIONS
+        ))
     }
 
     /// What it was started with.
@@ -127,10 +159,18 @@ impl Agent {
         runtime.block_on(async {
             let stream = UnixStream::connect(&self.socket).await;
             let stream = stream.map_err(|error| silence(&self.socket, &error))?;
-            work(stream).await.map_err(|error| broken(format!("{error:#}")))
+            work(stream).await.map_err(|error| match error.downcast() {
+                Ok(NoAnswer(why)) => Silence::NoAnswer(why),
+                Err(error) => broken(format!("{error:#}")),
+            })
         })
     }
 }
+
+/// The agent's reason for having no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoAnswer(String);
 
 async fn lines(stream: UnixStream, path: &str, each: &mut impl FnMut(&str) -> bool) -> anyhow::Result<()> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -165,12 +205,13 @@ async fn fetch(stream: UnixStream, method: Method, path: &str) -> anyhow::Result
         let response = sender.send_request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
-        anyhow::ensure!(
-            status == StatusCode::OK,
-            "{status}: {}",
-            String::from_utf8_lossy(&body).trim()
-        );
-        Ok(body)
+        let said = || String::from_utf8_lossy(&body).trim().to_owned();
+        match status {
+            StatusCode::OK => Ok(body),
+            // An agent of another version has no such question, and nothing to say to it.
+            StatusCode::NOT_FOUND if !body.is_empty() => Err(NoAnswer(said()).into()),
+            _ => Err(anyhow::anyhow!("{status}: {}", said())),
+        }
     };
     tokio::pin!(exchange);
     tokio::select! {
@@ -241,6 +282,14 @@ mod tests {
             answering("HTTP/1.1 200 OK\r\ncontent-length: 26\r\n\r\n{\"version\":\"1\",\"pid\":12  }");
         let status = answer.unwrap();
         assert_eq!((status.pid, status.version.as_str()), (12, "1"));
+    }
+
+    #[test]
+    fn what_has_no_answer_is_said_in_the_agents_words() {
+        let (_dir, answer) = answering("HTTP/1.1 404 Not Found\r\ncontent-length: 6\r\n\r\nno pod");
+        assert_eq!(answer.unwrap_err(), Silence::NoAnswer("no pod".into()));
+        let (_dir, answer) = answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        assert!(answer.unwrap_err().to_string().contains("404 Not Found"));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use clap_complete::Shell;
 
 use self::verb::{
-    AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, ProgVerb,
-    ServiceVerb, SysdumpArgs, TopArgs, WorkloadVerb,
+    AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, FlowArgs, LinkVerb, MapVerb, PodVerb, PolicyVerb,
+    ProgVerb, ServiceVerb, SysdumpArgs, TopArgs, WorkloadVerb,
 };
 use super::remote::args::Remote;
 use crate::app::config::Place;
@@ -90,6 +90,9 @@ pub enum Command {
     /// TCP connections and UDP flows of this node's pods that live now.
     #[command(subcommand, visible_alias = "conn")]
     Connection(ConnectionVerb),
+    /// Network policies: which are in force on this node, and why a flow passes or does not.
+    #[command(subcommand, visible_alias = "netpol")]
+    Policy(PolicyVerb),
     /// The maps of the mesh.
     #[command(subcommand)]
     Map(MapVerb),

@@ -11,6 +11,7 @@ mod flows;
 mod link;
 mod map;
 mod pod;
+mod policy;
 mod preflight;
 mod program;
 mod service;
@@ -24,8 +25,8 @@ use super::{
     args::{
         Command, Global, Invocation,
         verb::{
-            AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, ProgVerb,
-            ServiceVerb, WorkloadVerb,
+            AccelVerb, BackendVerb, ConfigVerb, ConnectionVerb, LinkVerb, MapVerb, PodVerb, PolicyVerb,
+            ProgVerb, ServiceVerb, WorkloadVerb,
         },
     },
     failure::Failure,
@@ -60,6 +61,14 @@ pub fn run(invocation: Invocation, style: Style) -> Result<Answer, Failure> {
         Command::Sysdump(args) => return sysdump::here(&node, args.file.as_deref()),
         Command::Top(args) => return top::run(&node, &scope, &args, output, style),
         Command::Flows(args) => flows::run(&node, &scope, &args, output).map(|()| String::new()),
+        Command::Policy(PolicyVerb::Explain(args)) => return policy::explain(&node, &scope, &args, output),
+        Command::Policy(PolicyVerb::Wait {
+            policy,
+            generation,
+            timeout,
+        }) => return policy::wait(&node, &scope, &policy, generation, timeout),
+        Command::Policy(PolicyVerb::List) => policy::list(&node, &scope, output),
+        Command::Policy(PolicyVerb::Show { policy }) => policy::show(&node, &scope, &policy, output),
         Command::Service(ServiceVerb::List(list)) => {
             service::list(&node, &scope.selecting(list.selector), output)
         }

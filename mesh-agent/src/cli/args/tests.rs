@@ -44,6 +44,11 @@ fn usage_errors_exit_with_two() {
         "meshctl status -o xml",
         "meshctl connection show web",
         "meshctl top --interval 5m",
+        "meshctl policy",
+        "meshctl policy explain --from shop/client",
+        "meshctl policy explain --from shop/client --to shop/web:80 --protocol icmp",
+        "meshctl policy wait shop/deny --timeout soon",
+        "meshctl flows --verdict refused",
         "meshctl pod list -l app=web,",
         "meshctl status -l app",
     ] {
@@ -52,6 +57,21 @@ fn usage_errors_exit_with_two() {
             i32::from(mesh_common::names::exit::USAGE),
             "{line}"
         );
+    }
+}
+
+#[test]
+fn policies_are_asked_for_in_four_ways() {
+    for line in [
+        "meshctl policy list -n shop",
+        "meshctl netpol list",
+        "meshctl policy show shop/deny -o yaml",
+        "meshctl policy explain --from shop/client --to service/shop/web:80 --protocol udp",
+        "meshctl policy explain --from 10.0.0.1 --to [fd00::1]:80",
+        "meshctl policy wait deny -n shop --generation 3 --timeout 500ms",
+        "meshctl flows -f --verdict denied",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
     }
 }
 

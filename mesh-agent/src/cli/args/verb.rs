@@ -92,6 +92,59 @@ pub struct ConnectionFilter {
     pub service: Option<String>,
 }
 
+/// What to do with network policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// The network policies the agent knows, one a line.
+    List,
+    /// One network policy: its rules, the pods of this node it selects, and its entries in the kernel.
+    Show {
+        /// The policy; NAME alone with --namespace.
+        #[arg(value_name = "NS/NAME")]
+        policy: String,
+    },
+    /// Why a flow passes or does not: every rule of both ends, and what the kernel says of it now; fails where the
+    /// kernel says something else than the policies.
+    Explain(ExplainArgs),
+    /// Wait until a version of a network policy is in force on this node; fails where it is not in time.
+    Wait {
+        /// The policy; NAME alone with --namespace.
+        #[arg(value_name = "NS/NAME")]
+        policy: String,
+        /// Its metadata.generation, or a newer one [default: the newest the agent has seen].
+        #[arg(long, value_name = "N")]
+        generation: Option<i64>,
+        /// How long, as 30s or 500ms.
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = interval)]
+        timeout: Duration,
+    },
+}
+
+/// Options of `policy explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// Who opens the flow.
+    #[arg(long, value_name = "NS/POD|ADDR")]
+    pub from: String,
+    /// Who is asked; of a service, each of its endpoints.
+    #[arg(long, value_name = "NS/POD:PORT|ADDR:PORT|service/NS/NAME:PORT")]
+    pub to: String,
+    /// The protocol.
+    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
+    pub protocol: Transport,
+}
+
+/// A protocol that rules can name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
 /// Options of `flows`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct FlowArgs {

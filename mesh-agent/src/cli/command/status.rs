@@ -16,6 +16,7 @@ use crate::{
     app::{
         admin,
         names::{Names, UnenrolledName},
+        policy::PolicyState,
     },
     cli::{
         agent::Silence,
@@ -98,6 +99,7 @@ struct AgentState {
     pending_pods: String,
     partial: Vec<String>,
     limits: Vec<String>,
+    policy: PolicyState,
 }
 
 /// A hook, as the kernel has it.
@@ -243,6 +245,7 @@ fn agent(answer: Result<admin::Status, Silence>) -> AgentState {
             pending_pods: status.pending_pods,
             partial: status.partial,
             limits: status.limits,
+            policy: status.policy,
         },
         Err(Silence::NotRunning(_)) => AgentState::default(),
         Err(silence) => AgentState {
@@ -367,6 +370,29 @@ impl AgentState {
         }
     }
 
+    /// How many policies there are, and how many pods they isolate.
+    fn policies(&self) -> String {
+        let PolicyState {
+            policies,
+            pods,
+            audited,
+            unenforced,
+            ..
+        } = &self.policy;
+        if !self.running {
+            return or_dash(None::<usize>);
+        }
+        let more = |count: usize, what: &str| match count {
+            0 => String::new(),
+            some => format!(", {some} {what}"),
+        };
+        format!(
+            "{policies}, {pods} pods isolated{}{}",
+            more(unenforced.len(), "not enforced"),
+            more(audited.len(), "namespaces in audit mode"),
+        )
+    }
+
     /// How pending pods are known.
     fn pending_pods(&self) -> String {
         or_dash(Some(&self.pending_pods).filter(|text| !text.is_empty()))
@@ -408,6 +434,7 @@ impl Detail for Status {
             ("Pending pods", self.agent.pending_pods()),
             ("Services", format!("{} ports", self.services)),
             ("Backends", self.backends.to_string()),
+            ("Policies", self.agent.policies()),
             ("Acceleration", self.acceleration.clone()),
             ("Generation", self.generation.to_string()),
         ];
@@ -427,6 +454,15 @@ impl Detail for Status {
             ("Packets not counted", self.packets.faults.clone()),
             ("Problems", self.agent.problems.clone()),
             ("Without room", self.agent.refusals.clone()),
+            ("Policies without room", self.agent.policy.problems.clone()),
+            (
+                "Pods that policies isolate, and nobody sees to it",
+                self.agent.policy.unenforced.clone(),
+            ),
+            (
+                "Namespaces where policies only report",
+                self.agent.policy.audited.clone(),
+            ),
             ("Pods without a network namespace", self.agent.unassigned.clone()),
             ("Pods seen in part", self.agent.partial.clone()),
             (

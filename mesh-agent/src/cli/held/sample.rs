@@ -90,6 +90,7 @@ fn names() -> Names {
                 why: "host-network".into(),
             },
         ],
+        policy_sets: std::collections::BTreeMap::default(),
         label_sets: Some(
             ["app=web,track=stable", "app=web,track=canary", "team=shop"]
                 .map(Into::into)

@@ -68,6 +68,7 @@ Pods:          2 enrolled, 1 pending
 Pending pods:  by cgroup, below /sys/fs/cgroup/kubepods.slice
 Services:      3 ports
 Backends:      4
+Policies:      0, 0 pods isolated
 Acceleration:  disabled: not probed yet
 Generation:    7
 
@@ -90,6 +91,35 @@ fn a_node_without_an_agent_is_not_well() {
     let text = status.text();
     assert!(text.contains("Agent:         not running\n"), "{text}");
     assert!(text.contains("the kernel goes on"), "{text}");
+}
+
+#[test]
+fn policies_are_counted_and_what_is_not_enforced_is_listed() {
+    let agent = AgentState {
+        policy: PolicyState {
+            policies: 3,
+            pods: 12,
+            audited: vec!["staging".into()],
+            unenforced: vec!["shop/vm: unsupported (kata)".into()],
+            problems: vec!["shop/web-1: no room for its rules".into()],
+        },
+        ..running(&[])
+    };
+    let text = status(agent, &[]).text();
+    for lines in [
+        "Policies:      3, 12 pods isolated, 1 not enforced, 1 namespaces in audit mode\n",
+        "\nPolicies without room:\n  shop/web-1: no room for its rules\n",
+        "\nPods that policies isolate, and nobody sees to it:\n  shop/vm: unsupported (kata)\n",
+        "\nNamespaces where policies only report:\n  staging\n",
+    ] {
+        assert!(text.contains(lines), "{lines}{text}");
+    }
+    let gone = agent_state_of_nobody();
+    assert!(status(gone, &[]).text().contains("Policies:      -\n"));
+}
+
+fn agent_state_of_nobody() -> AgentState {
+    agent(Err(Silence::NotRunning("/run/mesh/admin.sock".into())))
 }
 
 #[test]
@@ -190,7 +220,14 @@ fn as_json() {
     "unassigned": [],
     "pendingPods": "by cgroup, below /sys/fs/cgroup/kubepods.slice",
     "partial": [],
-    "limits": []
+    "limits": [],
+    "policy": {
+      "policies": 0,
+      "pods": 0,
+      "audited": [],
+      "unenforced": [],
+      "problems": []
+    }
   },
   "disabled": false,
   "acceleration": "disabled: not probed yet",
