@@ -17,7 +17,7 @@ use super::{
     following::Following,
     handover::{self, Loaded},
     lock::RunDir,
-    programs,
+    policy, programs,
     progress::Progress,
     publish::Publisher,
     readiness::Readiness,
@@ -185,6 +185,7 @@ async fn work(
                 }
                 readiness.note("pending pods", engine.pending().describe());
                 engine.set_watched(telemetry.watchers() > 0);
+                telemetry.policies(policy::state(&policy::View::of(&engine)).counts());
                 telemetry.fill(engine.ledger().usage());
             }
             () = ending.told() => break,

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use mesh_common::{
     flow::EventKind,
     names::denial,
-    policy::{Denial, Direction, Hook, Transport},
+    policy::{Denial, Direction, Hook, Reason, Transport},
     rules::NOTHING,
 };
 use serde::{Deserialize, Serialize};
@@ -82,11 +82,11 @@ impl Refusal {
 
 /// Why it was refused, as one word.
 #[must_use]
-pub const fn reason(refused: &Denial) -> &'static str {
-    if refused.set == NOTHING {
-        denial::NO_ROOM
-    } else {
-        denial::POLICY
+pub fn reason(refused: &Denial) -> &'static str {
+    match Reason::from_number(refused.reason) {
+        Some(Reason::Policy) if refused.set == NOTHING => denial::NO_ROOM,
+        // Whatever a newer program's reason is, it was told by what policies do.
+        reason => reason.unwrap_or(Reason::Policy).name(),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    fn denial(set: u32, direction: Direction, hook: Hook) -> Denial {
+    fn refused(set: u32, direction: Direction, hook: Hook) -> Denial {
         Denial {
             set,
             direction: direction as u8,
@@ -147,7 +147,7 @@ mod tests {
                 ["ingress", "destination", "packet"],
             ),
         ] {
-            let refusal = Refusal::of(EventKind::Denied, &denial(5, direction, hook), &names()).unwrap();
+            let refusal = Refusal::of(EventKind::Denied, &refused(5, direction, hook), &names()).unwrap();
             assert_eq!(
                 [&*refusal.direction, &*refusal.end, &*refusal.hook],
                 says,
@@ -159,23 +159,32 @@ mod tests {
 
     #[test]
     fn a_set_that_nobody_knows_names_nobody() {
-        let denial = denial(6, Direction::Egress, Hook::Socket);
-        let refusal = Refusal::of(EventKind::Audited, &denial, &names()).unwrap();
+        let unnamed = refused(6, Direction::Egress, Hook::Socket);
+        let refusal = Refusal::of(EventKind::Audited, &unnamed, &names()).unwrap();
         assert_eq!((refusal.set, refusal.policies.len()), (6, 0));
     }
 
     #[test]
     fn only_refusals_by_policy_have_one() {
-        let known = denial(5, Direction::Egress, Hook::Socket);
+        let known = refused(5, Direction::Egress, Hook::Socket);
         assert_eq!(Refusal::of(EventKind::Closed, &known, &names()), None);
         let unknown = Denial { hook: 9, ..known };
         assert_eq!(Refusal::of(EventKind::Denied, &unknown, &names()), None);
     }
 
     #[test]
-    fn what_found_no_room_says_so() {
-        let of = |set| reason(&denial(set, Direction::Egress, Hook::Socket));
-        assert_eq!([of(5), of(NOTHING)], ["policy", "no_room"]);
+    fn the_reason_is_one_word() {
+        let of = |set, why| {
+            reason(&Denial {
+                reason: why,
+                ..refused(set, Direction::Egress, Hook::Socket)
+            })
+        };
+        assert_eq!([of(5, 0), of(NOTHING, 0)], [denial::POLICY, denial::NO_ROOM]);
+        assert_eq!(
+            [of(0, 1), of(0, 2), of(5, 99)],
+            ["spoofed", "unreadable", "policy"]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! work; `mesh_*` otherwise.
 
 mod labels;
+mod policies;
 mod series;
 
 use std::{collections::HashSet, time::Duration};
@@ -15,6 +16,7 @@ use prometheus_client::{
 
 use self::{
     labels::{PacketLabels, TcpLabels, UdpLabels},
+    policies::PolicyGauges,
     series::Series,
 };
 use super::{
@@ -24,7 +26,7 @@ use super::{
     udp::Parties,
 };
 
-pub use self::series::KEEP;
+pub use self::{policies::PolicyCounts, series::KEEP};
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct MapLabels {
@@ -63,6 +65,7 @@ pub struct Metrics {
     losses: Family<LossLabels, Counter>,
     events_lost: Counter,
     acceleration: Family<UseLabels, Gauge>,
+    policies: PolicyGauges,
     map_entries: Family<MapLabels, Gauge>,
     map_capacity: Family<MapLabels, Gauge>,
     /// By index in [`KernelCounter`].
@@ -136,6 +139,7 @@ impl Metrics {
             losses: Family::default(),
             events_lost: Counter::default(),
             acceleration: Family::default(),
+            policies: PolicyGauges::default(),
             map_entries: Family::default(),
             map_capacity: Family::default(),
             kernel: Readings::default(),
@@ -162,6 +166,7 @@ impl Metrics {
             "Whether the start-up probe has passed on this kernel for applications' sockets and the mesh's own",
             metrics.acceleration.clone(),
         );
+        metrics.policies.register(registry);
         registry.register(
             "mesh_map_entries",
             "Entries in a kernel table",
@@ -305,6 +310,11 @@ impl Metrics {
         self.map_capacity
             .get_or_create(&MapLabels { map })
             .set(capacity.into());
+    }
+
+    /// How it is with policies.
+    pub fn policies(&self, counts: PolicyCounts) {
+        self.policies.set(counts);
     }
 
     /// The text of all metrics.

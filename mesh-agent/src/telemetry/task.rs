@@ -19,7 +19,7 @@ use super::{
     denial::Verdict,
     events::Events,
     flow::{self, FlowRecord},
-    metrics::Metrics,
+    metrics::{Metrics, PolicyCounts},
     names::Directory,
     tally::Tally,
     udp::{self, Parties, UdpEvent, UdpFlows},
@@ -54,6 +54,7 @@ pub struct Telemetry {
     names: Arc<ArcSwapOption<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
     uses: Arc<ArcSwap<Vec<Use>>>,
+    policies: Arc<ArcSwap<PolicyCounts>>,
 }
 
 /// Flow records that were, and those to come.
@@ -75,6 +76,7 @@ impl Telemetry {
         let names = Arc::<ArcSwapOption<Directory>>::default();
         let fill = Arc::<ArcSwap<Vec<Fill>>>::default();
         let uses = Arc::<ArcSwap<Vec<Use>>>::default();
+        let policies = Arc::<ArcSwap<PolicyCounts>>::default();
         let task = Task {
             pins: pins.clone(),
             readings: Readings::open(pins)?,
@@ -89,6 +91,7 @@ impl Telemetry {
             names: names.clone(),
             fill: fill.clone(),
             uses: uses.clone(),
+            policies: policies.clone(),
         };
         tokio::spawn(task.run(asked));
         Ok(Self {
@@ -97,6 +100,7 @@ impl Telemetry {
             names,
             fill,
             uses,
+            policies,
         })
     }
 
@@ -114,6 +118,11 @@ impl Telemetry {
     /// Says which kinds of sockets the start-up probe has passed for.
     pub fn probed(&self, uses: Vec<Use>) {
         self.uses.store(Arc::new(uses));
+    }
+
+    /// Says how it is with policies.
+    pub fn policies(&self, counts: PolicyCounts) {
+        self.policies.store(Arc::new(counts));
     }
 
     /// The metrics as they are now.
@@ -184,6 +193,7 @@ struct Task {
     names: Arc<ArcSwapOption<Directory>>,
     fill: Arc<ArcSwap<Vec<Fill>>>,
     uses: Arc<ArcSwap<Vec<Use>>>,
+    policies: Arc<ArcSwap<PolicyCounts>>,
 }
 
 impl Task {
@@ -263,6 +273,7 @@ impl Task {
         for &(map, entries, capacity) in self.fill.load().iter() {
             self.metrics.map(map, entries, capacity);
         }
+        self.metrics.policies(**self.policies.load());
         self.metrics.packets(&self.readings.packets()?, names);
         Ok(())
     }

@@ -4,7 +4,10 @@ use mesh_common::policy::Direction;
 use serde::{Deserialize, Serialize};
 
 use super::{PolicyView, Standing};
-use crate::model::policy::{Cluster, Pod, reference};
+use crate::{
+    model::policy::{Cluster, Pod, reference},
+    telemetry::metrics::PolicyCounts,
+};
 
 /// How it is with policies.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -20,6 +23,20 @@ pub struct PolicyState {
     pub unenforced: Vec<String>,
     /// What found no room, and what follows from it.
     pub problems: Vec<String>,
+}
+
+impl PolicyState {
+    /// The same in figures.
+    #[must_use]
+    pub const fn counts(&self) -> PolicyCounts {
+        PolicyCounts {
+            policies: self.policies,
+            enforced: self.pods,
+            unenforced: self.unenforced.len(),
+            audited: self.audited.len(),
+            problems: self.problems.len(),
+        }
+    }
 }
 
 /// How it is now.

@@ -464,5 +464,15 @@ fn the_state_counts_whom_policies_isolate() {
             problems: vec!["no room".to_owned()],
         }
     );
+    let counts = state(&world).counts();
+    assert_eq!(
+        [
+            counts.enforced,
+            counts.unenforced,
+            counts.audited,
+            counts.problems
+        ],
+        [2, 1, 1, 1]
+    );
     assert_eq!(state(&World::new(&[])).pods, 0);
 }

@@ -149,12 +149,18 @@ fn refused_by(refusal: &Refusal, reason: &str) -> String {
         policies,
         set,
     } = refusal;
+    let place = match hook.as_str() {
+        denial::LISTENER => "before the listener",
+        denial::PACKET => "at the interface",
+        _ => "at the socket",
+    };
     let by = match (reason, policies.as_slice()) {
         (denial::NO_ROOM, _) => "no room for its rules".to_owned(),
-        (_, []) => format!("rule set {set}"),
-        (_, policies) => policies.join(", "),
+        (denial::POLICY, []) => format!("rule set {set}"),
+        (denial::POLICY, policies) => policies.join(", "),
+        (other, _) => other.to_owned(),
     };
-    format!("{direction} of the {end}: {by}; at the {hook}")
+    format!("{direction} of the {end}, {place}: {by}")
 }
 
 fn wide(record: &FlowRecord) -> String {
@@ -266,21 +272,33 @@ mod tests {
         };
         assert_eq!(
             line(&denied) + &wide(&denied),
-            "10:00:00.123Z denied  in  TCP  shop/client:40000 -> shop/web-1:8080 [ingress of the destination: \
-             shop/deny, shop/web; at the listener] set 7"
+            "10:00:00.123Z denied  in  TCP  shop/client:40000 -> shop/web-1:8080 [ingress of the destination, \
+             before the listener: shop/deny, shop/web] set 7"
         );
-        let nameless = Refusal {
-            policies: Vec::new(),
-            ..refusal
+        let at = |hook: &str, policies: &[&str], reason: &str| {
+            let refusal = Refusal {
+                hook: hook.into(),
+                policies: policies.iter().map(ToString::to_string).collect(),
+                ..refusal.clone()
+            };
+            refused_by(&refusal, reason)
         };
-        assert_eq!(
-            refused_by(&nameless, "policy"),
-            "ingress of the destination: rule set 7; at the listener"
-        );
-        assert_eq!(
-            refused_by(&nameless, "no_room"),
-            "ingress of the destination: no room for its rules; at the listener"
-        );
+        for (hook, policies, reason, says) in [
+            ("socket", &["shop/web"][..], "policy", "at the socket: shop/web"),
+            ("socket", &[], "policy", "at the socket: rule set 7"),
+            (
+                "packet",
+                &[],
+                "no_room",
+                "at the interface: no room for its rules",
+            ),
+            ("packet", &[], "spoofed", "at the interface: spoofed"),
+        ] {
+            assert_eq!(
+                at(hook, policies, reason),
+                format!("ingress of the destination, {says}")
+            );
+        }
     }
 
     #[test]

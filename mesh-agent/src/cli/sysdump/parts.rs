@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Commands, each with the name of its part.
-const COMMANDS: [(&str, &str); 18] = [
+const COMMANDS: [(&str, &str); 19] = [
     ("version.txt", "version"),
     ("status.txt", "status"),
     ("status.json", "status -o json"),
@@ -36,6 +36,7 @@ const COMMANDS: [(&str, &str); 18] = [
     ("pods.json", "pod list -o json"),
     ("workloads.json", "workload list -o json"),
     ("connections.json", "connection list -o json"),
+    ("policies.json", "policy list -o json"),
     ("maps.json", "map list -o json"),
     ("programs.json", "prog list -o json"),
     ("links.json", "link list -o json"),

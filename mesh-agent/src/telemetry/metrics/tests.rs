@@ -225,6 +225,28 @@ fn every_kernel_counter_is_told_by_its_kind() {
 }
 
 #[test]
+fn policies_are_counted() {
+    let metrics = Metrics::default();
+    metrics.policies(PolicyCounts {
+        policies: 3,
+        enforced: 12,
+        unenforced: 1,
+        audited: 2,
+        problems: 4,
+    });
+    let text = metrics.render();
+    for line in [
+        "mesh_policies 3",
+        "mesh_policy_pods{enforced=\"true\"} 12",
+        "mesh_policy_pods{enforced=\"false\"} 1",
+        "mesh_policy_audited_namespaces 2",
+        "mesh_policy_problems 4",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
+}
+
+#[test]
 fn churn_leaves_no_series_behind_and_live_ones_keep_their_value() {
     let mut metrics = Metrics::default();
     let sock = |pod, peer| SockState {

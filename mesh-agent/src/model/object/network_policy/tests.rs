@@ -335,3 +335,44 @@ fn a_hole_is_no_part_of_its_block() {
     assert!(has([10, 0, 0, 1]) && has([10, 255, 255, 255]) && has([10, 2, 0, 0]));
     assert!(!has([10, 1, 0, 0]) && !has([10, 1, 2, 3]) && !has([10, 1, 255, 255]) && !has([11, 0, 0, 0]));
 }
+
+#[test]
+fn policies_can_be_read_back() {
+    let selector = |selector: Value| policy(json!({ "podSelector": selector })).pods.to_string();
+    assert_eq!(selector(json!({})), "all");
+    assert_eq!(
+        selector(json!({
+            "matchLabels": { "app": "web" },
+            "matchExpressions": [
+                { "key": "tier", "operator": "In", "values": ["b", "a"] },
+                { "key": "track", "operator": "NotIn", "values": ["canary"] },
+                { "key": "x", "operator": "Exists" },
+                { "key": "y", "operator": "DoesNotExist" },
+            ],
+        })),
+        "app=web,tier in (a,b),track notin (canary),x,!y"
+    );
+    let rule = rule(json!({
+        "from": [
+            { "podSelector": { "matchLabels": { "app": "client" } } },
+            { "namespaceSelector": { "matchLabels": { "team": "a" } } },
+            { "ipBlock": { "cidr": "10.0.0.0/8", "except": ["10.2.0.0/16", "10.1.0.0/16"] } },
+            { "ipBlock": { "cidr": "fd00::/8" } },
+        ],
+        "ports": [
+            { "port": 80 },
+            { "port": 80, "endPort": 90, "protocol": "UDP" },
+            { "port": "http" },
+            { "protocol": "SCTP" },
+        ],
+    }));
+    let texts = |parts: Vec<String>| parts.join("; ");
+    assert_eq!(
+        texts(rule.peers.iter().map(ToString::to_string).collect()),
+        "pods app=client; pods all in namespaces team=a; 10.0.0.0/8 except 10.1.0.0/16, 10.2.0.0/16; fd00::/8"
+    );
+    assert_eq!(
+        texts(rule.ports.iter().map(ToString::to_string).collect()),
+        "TCP/80; UDP/80-90; TCP/http; SCTP"
+    );
+}
