@@ -1,5 +1,7 @@
 //! The admin interface: what only the agent knows, asked over a Unix socket.
 
+pub mod policies;
+
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{
@@ -22,18 +24,14 @@ use super::{
     engine::Engine,
     following::Following,
     lock::{self, RunDir},
-    policy::{
-        self, ExplainQuery, Explained, PolicyDetail, PolicyListQuery, PolicyQuery, PolicyRow, PolicyState,
-        Versions,
-    },
+    policy::{self, PolicyState},
     readiness::Readiness,
     settings::Settings,
     sockets::Sockets,
     wire::Wire,
 };
 use crate::{
-    datapath::tables::TableError,
-    model::{desired::ObjectName, ledger, policy::explain::Kernel},
+    model::{desired::ObjectName, ledger},
     source,
     telemetry::{denial::Verdict, flow::FlowRecord, task::Telemetry},
 };
@@ -46,14 +44,8 @@ pub enum Ask {
     Diff(oneshot::Sender<Result<Vec<Drift>, String>>),
     /// Which endpoints of a Service are not used, and why?
     Unused(ServiceQuery, oneshot::Sender<Vec<UnusedEndpoint>>),
-    /// May this flow be opened, and why?
-    Explain(ExplainQuery, oneshot::Sender<Answered<Explained>>),
-    /// Which policies are there?
-    Policies(PolicyListQuery, oneshot::Sender<Vec<PolicyRow>>),
-    /// What is a policy, and what was made of it?
-    Policy(PolicyQuery, oneshot::Sender<Answered<PolicyDetail>>),
-    /// Which version of a policy is in force?
-    PolicyVersions(PolicyQuery, oneshot::Sender<Versions>),
+    /// What is it with network policies?
+    Policy(policies::Ask),
     /// Somebody watches the flows from now on.
     Watch(oneshot::Sender<()>),
     /// Switch acceleration off, or on again.
@@ -64,9 +56,6 @@ pub enum Ask {
         reply: oneshot::Sender<Result<(), String>>,
     },
 }
-
-/// An answer, or the status and the reason for which there is none.
-pub type Answered<T> = Result<T, (StatusCode, String)>;
 
 /// How the agent is.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -146,14 +135,6 @@ pub const DIFF: &str = "/v1/diff";
 
 /// Path of the list of [`UnusedEndpoint`]; takes a [`ServiceQuery`].
 pub const UNUSED: &str = "/v1/unused";
-/// Path of an [`Explained`]; takes an [`ExplainQuery`].
-pub const EXPLAIN: &str = "/v1/policy/explain";
-/// Path of the list of [`PolicyRow`]; takes a [`PolicyListQuery`].
-pub const POLICIES: &str = "/v1/policies";
-/// Path of a [`PolicyDetail`]; takes a [`PolicyQuery`].
-pub const POLICY: &str = "/v1/policy";
-/// Path of the [`Versions`] of a policy; takes a [`PolicyQuery`].
-pub const POLICY_VERSIONS: &str = "/v1/policy/versions";
 /// Path to POST to, with a [`Switch`] as query.
 pub const ACCELERATION: &str = "/v1/acceleration";
 
@@ -191,10 +172,7 @@ pub fn router(
         .route(STATUS, get(status))
         .route(DIFF, get(diff))
         .route(UNUSED, get(unused))
-        .route(EXPLAIN, get(explain))
-        .route(POLICIES, get(policies))
-        .route(POLICY, get(policy))
-        .route(POLICY_VERSIONS, get(policy_versions))
+        .merge(policies::router())
         .route(FLOWS, get(flows))
         .route(
             SETTINGS,
@@ -215,15 +193,7 @@ pub fn answer(ask: Ask, engine: &mut Engine, wire: Option<&Wire>, sockets: &Sock
             Err("what should be there is not known yet: see `meshctl status`".to_owned())
         })),
         Ask::Unused(query, reply) => drop(reply.send(left_out(engine, &query))),
-        Ask::Explain(query, reply) => drop(reply.send(explained(engine, &query))),
-        Ask::Policies(query, reply) => {
-            let _asker_is_gone = reply.send(policy::list(&policy::View::of(engine), &query.namespace));
-        }
-        Ask::Policy(query, reply) => drop(reply.send(shown(engine, &query))),
-        Ask::PolicyVersions(query, reply) => {
-            let name = ObjectName::new(query.namespace, query.name);
-            let _asker_is_gone = reply.send(policy::versions(engine, &name));
-        }
+        Ask::Policy(ask) => policies::answer(ask, engine),
         Ask::Watch(reply) => {
             engine.set_watched(true);
             let _watcher_is_gone = reply.send(());
@@ -259,33 +229,6 @@ async fn unused(
     Query(query): Query<ServiceQuery>,
 ) -> Result<Json<Vec<UnusedEndpoint>>, (StatusCode, String)> {
     ask(&admin, |reply| Ask::Unused(query, reply)).await.map(Json)
-}
-
-async fn explain(State(admin): State<Admin>, Query(query): Query<ExplainQuery>) -> Answered<Json<Explained>> {
-    ask(&admin, |reply| Ask::Explain(query, reply)).await?.map(Json)
-}
-
-async fn policies(
-    State(admin): State<Admin>,
-    Query(query): Query<PolicyListQuery>,
-) -> Answered<Json<Vec<PolicyRow>>> {
-    ask(&admin, |reply| Ask::Policies(query, reply)).await.map(Json)
-}
-
-async fn policy(
-    State(admin): State<Admin>,
-    Query(query): Query<PolicyQuery>,
-) -> Answered<Json<PolicyDetail>> {
-    ask(&admin, |reply| Ask::Policy(query, reply)).await?.map(Json)
-}
-
-async fn policy_versions(
-    State(admin): State<Admin>,
-    Query(query): Query<PolicyQuery>,
-) -> Answered<Json<Versions>> {
-    ask(&admin, |reply| Ask::PolicyVersions(query, reply))
-        .await
-        .map(Json)
 }
 
 /// The switch of acceleration.
@@ -423,29 +366,6 @@ fn left_out(engine: &Engine, query: &ServiceQuery) -> Vec<UnusedEndpoint> {
         })
     });
     endpoints.collect()
-}
-
-fn explained(engine: &mut Engine, query: &ExplainQuery) -> Answered<Explained> {
-    let kernel = kernel(engine)?;
-    let explained = policy::explain(&policy::View::of(engine), &kernel, query);
-    explained.map_err(|why| (StatusCode::NOT_FOUND, why))
-}
-
-fn shown(engine: &mut Engine, query: &PolicyQuery) -> Answered<PolicyDetail> {
-    let kernel = kernel(engine)?;
-    let name = ObjectName::new(&*query.namespace, &*query.name);
-    let shown = policy::show(&policy::View::of(engine), &kernel, &name);
-    shown.ok_or_else(|| {
-        let why = format!("policy {name} is not known to the agent: see `meshctl policy list`");
-        (StatusCode::NOT_FOUND, why)
-    })
-}
-
-/// What the tables of policies hold now.
-fn kernel(engine: &mut Engine) -> Answered<Kernel> {
-    let observed = engine.tables().observe_policy();
-    let unreadable = |error: TableError| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    observed.map(Kernel::from).map_err(unreadable)
 }
 
 fn compare(engine: &mut Engine) -> Result<Vec<Drift>, String> {

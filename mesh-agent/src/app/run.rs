@@ -28,7 +28,11 @@ use super::{
     standby::Standby,
 };
 use crate::{
-    datapath::{Ebpf, pins::Pins, tables::Tables},
+    datapath::{
+        Ebpf,
+        pins::Pins,
+        tables::{TableError, Tables},
+    },
     pods::{host::HostAddresses, look::Look, pending::Pending, watch::DirWatch},
     sys::{privilege, wait::every},
     telemetry::{
@@ -108,8 +112,7 @@ async fn work(
     // To be called once, when everything is known and planned.
     let begin = |engine: &mut Engine, ebpf: &mut Ebpf| -> anyhow::Result<Attached> {
         engine.retire();
-        engine.stamp()?;
-        engine.set_flag(flag::DENY_WITH_EPERM, args.policy_deny_errno.is_eperm())?;
+        stamp(engine, &args)?;
         tracing::info!(seconds = started.elapsed().as_secs_f64(), "the tables are right");
         programs::attach(ebpf, pins, &cgroup)?;
         Ok(Attached::start(args.packets, ebpf, pins, &host, &readiness))
@@ -120,7 +123,7 @@ async fn work(
         attached = begin(&mut engine, &mut ebpf)?;
     }
     let (mut retry, mut verify) = (every(RETRY), every(VERIFY));
-    telemetry.fill(engine.ledger().usage());
+    measure(&engine, &telemetry);
     let mut reports = Reports::start(&following, &args, &node);
     let mut publisher = Publisher::new(node, cgroup.path().to_path_buf(), telemetry.clone());
     let mut look = Look::default();
@@ -185,8 +188,7 @@ async fn work(
                 }
                 readiness.note("pending pods", engine.pending().describe());
                 engine.set_watched(telemetry.watchers() > 0);
-                telemetry.policies(policy::state(&policy::View::of(&engine)).counts());
-                telemetry.fill(engine.ledger().usage());
+                measure(&engine, &telemetry);
             }
             () = ending.told() => break,
         }
@@ -195,6 +197,18 @@ async fn work(
         note(&engine, &following);
     }
     Ok(())
+}
+
+/// Marks the tables as this agent's, with what its settings say to the programs.
+fn stamp(engine: &mut Engine, args: &RunArgs) -> Result<(), TableError> {
+    engine.stamp()?;
+    engine.set_flag(flag::DENY_WITH_EPERM, args.policy_deny_errno.is_eperm())
+}
+
+/// Tells how full the tables are, and how it is with policies.
+fn measure(engine: &Engine, telemetry: &Telemetry) {
+    telemetry.fill(engine.ledger().usage());
+    telemetry.policies(policy::state(&policy::View::of(engine)).counts());
 }
 
 /// Lets `/metrics` tell everything.

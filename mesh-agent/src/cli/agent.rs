@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use super::failure::Failure;
 use crate::app::{
-    admin::{self, Drift, FlowQuery, Status, UnusedEndpoint},
+    admin::{self, Drift, FlowQuery, Status, UnusedEndpoint, policies},
     lock,
     policy::{ExplainQuery, Explained, PolicyDetail, PolicyRow, Versions},
     settings::Settings,
@@ -87,26 +87,26 @@ impl Agent {
         let ExplainQuery { from, to, protocol } = query;
         self.get(&format!(
             "{}?from={from}&to={to}&protocol={protocol}",
-            admin::EXPLAIN
+            policies::EXPLAIN
         ))
     }
 
     /// The network policies of a namespace, or all.
     pub fn policies(&self, namespace: Option<&str>) -> Result<Vec<PolicyRow>, Silence> {
         let namespace = namespace.unwrap_or_default();
-        self.get(&format!("{}?namespace={namespace}", admin::POLICIES))
+        self.get(&format!("{}?namespace={namespace}", policies::POLICIES))
     }
 
     /// A network policy, and what was made of it.
     pub fn policy(&self, namespace: &str, name: &str) -> Result<PolicyDetail, Silence> {
-        self.get(&format!("{}?namespace={namespace}&name={name}", admin::POLICY))
+        self.get(&format!("{}?namespace={namespace}&name={name}", policies::POLICY))
     }
 
     /// Which version of a network policy is in force.
     pub fn policy_versions(&self, namespace: &str, name: &str) -> Result<Versions, Silence> {
         self.get(&format!(
             "{}?namespace={namespace}&name={name}",
-            admin::POLICY_VERSIONS
+            policies::POLICY_VERSIONS
         ))
     }
 

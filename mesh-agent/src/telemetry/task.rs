@@ -288,7 +288,7 @@ impl Task {
                 let clock = Clock::now();
                 for event in events {
                     tell(
-                        Happened::Packets(event),
+                        &Happened::Packets(event),
                         &self.flows,
                         &mut self.latest,
                         &clock,
@@ -342,7 +342,7 @@ impl Task {
             if EventKind::from_number(event.kind) == Some(EventKind::Closed) {
                 count(&event, accounting, &mut tally);
             }
-            tell(Happened::Socket(event), flows, latest, &clock, &names);
+            tell(&Happened::Socket(event), flows, latest, &clock, &names);
         });
         metrics.add(tally, &names);
     }
@@ -372,7 +372,7 @@ fn latest<'a>(
 
 /// Tells the watchers, and keeps it for those who ask later.
 fn tell(
-    event: Happened,
+    event: &Happened,
     flows: &broadcast::Sender<Arc<FlowRecord>>,
     latest: &mut VecDeque<Happened>,
     clock: &Clock,
@@ -387,7 +387,7 @@ fn tell(
     if latest.len() == LATEST {
         latest.pop_front();
     }
-    latest.push_back(event);
+    latest.push_back(*event);
 }
 
 fn count(event: &FlowEvent, accounting: &mut Accounting, tally: &mut Tally) {

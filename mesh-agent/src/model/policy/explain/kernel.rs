@@ -123,13 +123,12 @@ pub fn agrees<'a>(
     named: Option<&RuleRef>,
 ) -> bool {
     match (side, said.verdict) {
-        (Side::Open, Verdict::Open) => true,
+        // Where nothing was looked up there is nothing to compare.
+        (Side::Open, Verdict::Open) | (Side::NoPod | Side::Exempt(_), _) => true,
         (Side::Isolated, Verdict::Denied) => said.audited == audited,
         (Side::Allowed(_), Verdict::Allowed { .. }) => {
             said.audited == audited && named.is_none_or(|named| allowing.any(|rule| rule == named))
         }
-        // Nothing was looked up, so that there is nothing to compare.
-        (Side::NoPod | Side::Exempt(_), _) => true,
         _ => false,
     }
 }
