@@ -20,6 +20,9 @@ use super::{Enforcement, Limits, Observed, Op};
 use crate::model::object::network_policy::Cidr;
 use crate::model::policy::ports::Prefix;
 
+/// Entries of a set by class: the flags of the listing, if there is one, and what is listed.
+type Found = BTreeMap<u32, (Option<u8>, BTreeMap<Prefix, Said>)>;
+
 impl Enforcement {
     /// Of a node whose tables hold what a previous agent wrote, to its last write or not. The facts of all pods, policies
     /// and namespaces must be set before the first plan: what is not known then is taken to be gone.
@@ -55,8 +58,7 @@ impl Enforcement {
     /// What can be read of the entries becomes sets; the others are never read, and go.
     fn adopt_rules(&mut self, rules: &[(PolicyKey, Tagged)]) {
         let rules: HashMap<PolicyKey, Tagged> = rules.iter().copied().collect();
-        type Listed = BTreeMap<Prefix, Said>;
-        let mut sets: BTreeMap<u32, BTreeMap<u32, (Option<u8>, Listed)>> = BTreeMap::new();
+        let mut sets: BTreeMap<u32, Found> = BTreeMap::new();
         let mut numbers = BTreeSet::new();
         for (&key, &value) in &rules {
             let is_listing = key == PolicyKey::listing(key.set, key.peer);
@@ -92,7 +94,7 @@ impl Enforcement {
         self.foreign_rules = numbers.into_iter().collect();
     }
 
-    fn adopt_set(&mut self, number: u32, classes: BTreeMap<u32, (Option<u8>, BTreeMap<Prefix, Said>)>) {
+    fn adopt_set(&mut self, number: u32, classes: Found) {
         // Which way it goes, and whose it is, does not matter for one that only has to last.
         let mut set = Set::new(Arc::from(""), Direction::Ingress);
         set.number = Some(number);
@@ -124,7 +126,7 @@ impl Enforcement {
             for number in numbers {
                 // A set through which nothing passes has no entries.
                 if number != OPEN && number != NOTHING && !self.sets.by_number.contains_key(&number) {
-                    self.adopt_set(number, BTreeMap::new());
+                    self.adopt_set(number, Found::new());
                 }
             }
             numbers.map(|number| self.sets.by_number.get(&number).copied())

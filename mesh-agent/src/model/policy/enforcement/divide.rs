@@ -77,10 +77,8 @@ impl Enforcement {
                 .filter(|id| choice.left.contains_key(id));
             let left: Vec<SetId> = left.collect();
             let class = if left.is_empty() && foreign.is_empty() {
-                match &shift.to {
-                    None => None,
-                    Some(traits) => Some(self.primary(traits, &mut division)),
-                }
+                let to = shift.to.as_ref();
+                to.map(|traits| self.primary(traits, &mut division))
             } else {
                 division.unaware.extend(left);
                 let key = (shift.from, shift.becomes.clone());

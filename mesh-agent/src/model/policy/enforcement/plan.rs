@@ -167,8 +167,8 @@ impl Enforcement {
     fn copy(&mut self, id: SetId, ops: &mut Vec<Op>) -> Option<(SetId, u32)> {
         let set = &self.sets.all[&id];
         let mut copy = Set::new(set.namespace.clone(), set.direction);
-        copy.listed = set.listed.clone();
-        copy.policies = set.policies.clone();
+        copy.listed.clone_from(&set.listed);
+        copy.policies.clone_from(&set.policies);
         copy.entries = set.entries;
         self.sets.fits(&self.limits, &copy, copy.entries).ok()?;
         let number = self.sets.numbers.take()?;
@@ -329,12 +329,12 @@ impl Enforcement {
                 continue;
             };
             let seen = traits.as_seen(&looks_at);
-            let listing = match read.get(&seen) {
-                Some(listing) => listing.clone(),
-                None => {
-                    let listing = set.read(&seen);
-                    read.entry(seen).or_insert(listing).clone()
-                }
+            let listing = if let Some(listing) = read.get(&seen) {
+                listing.clone()
+            } else {
+                let listing = set.read(&seen);
+                read.insert(seen, listing.clone());
+                listing
             };
             if listing != anybody {
                 listed.push((class, listing));

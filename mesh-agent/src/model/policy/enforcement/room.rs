@@ -146,7 +146,7 @@ impl Enforcement {
                 shortage,
             })
         });
-        let unclassed = (!self.homeless.is_empty()).then(|| Problem::Unclassed {
+        let unclassed = (!self.homeless.is_empty()).then_some(Problem::Unclassed {
             addresses: self.homeless.len(),
             capacity: self.limits.classes,
         });
