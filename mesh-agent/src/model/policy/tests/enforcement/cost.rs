@@ -7,11 +7,10 @@ use super::*;
 use crate::model::desired::PodKey;
 use crate::model::policy::tests::scale::{LOCAL, cluster, labels, spec};
 
-/// As the kernel's tables are by default.
 const LIMIT: Duration = Duration::from_millis(50);
 const FIRST: Duration = Duration::from_secs(2);
-/// Where nothing is optimised, there is a tenth of everything, and it takes ten times as long.
-const SLOWNESS: u32 = if cfg!(debug_assertions) { 4 } else { 1 };
+/// Where nothing is optimised, the limits only tell what takes far too long.
+const SLOWNESS: u32 = if cfg!(debug_assertions) { 20 } else { 1 };
 
 fn pod_key(pod: &Pod) -> PodKey {
     key(&pod.name.to_string())
@@ -108,9 +107,12 @@ fn a_change_takes_as_long_as_what_it_is_about() {
             };
             world.namespace(&n0.name.namespace, Some(facts));
         }),
-        timed(&world, "one node restarted", World::restart) / 40,
     ];
-    assert!(first < FIRST * SLOWNESS, "{first:?}");
+    let restarted = timed(&world, "a new agent", World::restart);
+    assert!(
+        first.max(restarted) < FIRST * SLOWNESS,
+        "{first:?}, {restarted:?}"
+    );
     assert!(
         changes.iter().all(|change| *change < LIMIT * SLOWNESS),
         "{changes:?}"

@@ -46,7 +46,9 @@ impl Kernel {
     }
 
     pub(super) fn apply_all(&mut self, ops: &[Op]) {
-        ops.iter().for_each(|op| self.apply(op));
+        for op in ops {
+            self.apply(op);
+        }
     }
 
     pub(super) fn holds(&self, limits: &Limits) -> bool {

@@ -223,8 +223,9 @@ impl World {
         }
         let read = places.get(&workload).map(|&place| read(cluster, place, asked));
         let same = match (&read, said) {
-            (None, None) | (Some(Side::Open), Some(decide::Verdict::Open)) => true,
-            (Some(Side::Isolated), Some(decide::Verdict::Denied)) => true,
+            (None, None)
+            | (Some(Side::Open), Some(decide::Verdict::Open))
+            | (Some(Side::Isolated), Some(decide::Verdict::Denied)) => true,
             (Some(Side::Allowed(_)), Some(decide::Verdict::Allowed { rule })) => {
                 let question = question(places[&workload], asked);
                 let pod = &cluster.pods[places[&workload]];
