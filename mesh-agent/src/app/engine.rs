@@ -482,6 +482,9 @@ impl Engine {
         if ops.is_empty() {
             return true;
         }
+        // Denials are told by the numbers of sets.
+        let renames = |op: &policy::Op| matches!(op, policy::Op::SetPodRules { .. });
+        self.names_version += u64::from(ops.iter().any(renames));
         let written = self.carry_out_policies(&ops);
         if let Err(error) = written {
             tracing::error!(%error, "a table of policies can't be written; all tables will be read back");

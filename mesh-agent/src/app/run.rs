@@ -176,7 +176,7 @@ async fn work(
                 engine.retry();
                 attached.retry();
                 note(&engine, &following);
-                let partial = wire.as_ref().map_or(0, |wire| wire.partial().len());
+                let partial = attached.wire().map_or(0, |wire| wire.partial().len());
                 pod_states.tell(Counts { partial, ..engine.pod_counts() });
             }
             _ = verify.tick() => {
@@ -207,7 +207,9 @@ fn stamp(engine: &mut Engine, args: &RunArgs) -> Result<(), TableError> {
 
 /// Tells how full the tables are, and how it is with policies.
 fn measure(engine: &Engine, telemetry: &Telemetry) {
-    telemetry.fill(engine.ledger().usage());
+    let mut usage = engine.ledger().usage();
+    usage.extend(engine.policies().enforcement().usage());
+    telemetry.fill(usage);
     telemetry.policies(policy::state(&policy::View::of(engine)).counts());
 }
 

@@ -164,7 +164,10 @@ impl Packet {
 /// Reads the first headers; `packet` is what IP says, where it is IP. A function of its own, since the programs would run
 /// out of stack.
 #[inline(never)]
-#[expect(clippy::cast_possible_truncation, reason = "the word holds sixteen bits, see below")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the word holds sixteen bits, see below"
+)]
 pub fn read(ctx: &TcContext, packet: &mut Packet) -> Frame {
     // SAFETY: the kernel passes a valid context.
     let protocol = unsafe { read_volatile(addr_of!((*skb(ctx)).protocol)) };

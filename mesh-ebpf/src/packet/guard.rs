@@ -18,8 +18,7 @@ use mesh_common::{
 
 use super::{
     frame::{self, ETHERNET, Frame, ICMPV6, Packet},
-    police,
-    report,
+    police, report,
 };
 use crate::{
     count::count,

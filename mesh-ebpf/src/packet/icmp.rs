@@ -16,8 +16,7 @@ use mesh_common::{
 use super::{
     frame::{self, ICMP, ICMPV6, Ipv4, Ipv6, Packet, TCP, UDP, port},
     guard::{self, Pod},
-    police,
-    report,
+    police, report,
 };
 use crate::{count::count, track};
 

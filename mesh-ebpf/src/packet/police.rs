@@ -15,9 +15,7 @@ use mesh_common::{
 use super::{
     frame::{self, ICMP, ICMPV6, Packet, TCP, port},
     guard::{self, Pod},
-    icmp,
-    report,
-    skb,
+    icmp, report, skb,
 };
 use crate::{
     count::count,

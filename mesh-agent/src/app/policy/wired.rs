@@ -60,19 +60,18 @@ impl Versions {
 #[must_use]
 pub fn versions(engine: &Engine, name: &ObjectName) -> Versions {
     let policy = engine.cluster().policy(name);
-    let in_force = in_force(engine);
     Versions {
         known: policy.is_some(),
         seen: policy.and_then(|policy| policy.generation),
-        in_force: in_force.generation(name),
-        settled: in_force.is_settled(),
+        in_force: engine.generation(name),
+        settled: engine.is_settled(),
     }
 }
 
 /// The policies behind the rule sets that are in use, as names.
 #[must_use]
 pub fn sets(engine: &Engine) -> BTreeMap<u32, SetName> {
-    let sets = in_force(engine).sets().into_iter();
+    let sets = InForce::sets(engine).into_iter();
     sets.map(|(number, direction, policies)| {
         let name = SetName {
             direction: direction.name().to_owned(),
@@ -81,11 +80,6 @@ pub fn sets(engine: &Engine) -> BTreeMap<u32, SetName> {
         (number, name)
     })
     .collect()
-}
-
-/// What an engine made of the policies.
-fn in_force(_engine: &Engine) -> &dyn InForce {
-    &Unwritten
 }
 
 impl<'a> View<'a> {
@@ -194,36 +188,36 @@ impl PolicyView for View<'_> {
     }
 
     fn in_force(&self) -> &dyn InForce {
-        in_force(self.engine)
+        self.engine
     }
 }
 
-/// Of an engine that writes no rules: none has a number, and none is in force.
-struct Unwritten;
-
-impl InForce for Unwritten {
-    fn rule(&self, _: u32) -> Option<RuleRef> {
-        None
+impl InForce for Engine {
+    fn rule(&self, number: u32) -> Option<RuleRef> {
+        self.policies().enforcement().rule(number)
     }
 
-    fn set(&self, _: u32) -> Option<Vec<ObjectName>> {
-        None
+    fn set(&self, number: u32) -> Option<Vec<ObjectName>> {
+        Some(self.policies().enforcement().set(number)?.policies)
     }
 
     fn sets(&self) -> Vec<(u32, Direction, Vec<ObjectName>)> {
-        Vec::new()
+        let sets = self.policies().enforcement().sets();
+        sets.map(|(number, set)| (number, set.direction, set.policies))
+            .collect()
     }
 
-    fn generation(&self, _: &ObjectName) -> Option<i64> {
-        None
+    fn generation(&self, policy: &ObjectName) -> Option<i64> {
+        self.policies().enforcement().generation(policy)
     }
 
     fn is_settled(&self) -> bool {
-        false
+        self.is_sound()
     }
 
     fn problems(&self) -> Vec<String> {
-        Vec::new()
+        let problems = self.policies().enforcement().problems();
+        problems.iter().map(ToString::to_string).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_common::abi::map;
 use mesh_common::addr::{Addr, Port};
 use mesh_common::decide::policy as decide;
 use mesh_common::policy::{Direction, PolicyKey};
@@ -291,6 +292,31 @@ impl Enforcement {
             direction: set.direction,
             policies: set.policies.clone(),
         })
+    }
+
+    /// All sets that have a number.
+    pub fn sets(&self) -> impl Iterator<Item = (u32, SetInfo)> {
+        let numbers = self.sets.by_number.keys();
+        numbers.filter_map(|&number| Some((number, self.set(number)?)))
+    }
+
+    /// How full each table is: name, entries, capacity.
+    #[must_use]
+    pub fn usage(&self) -> [(&'static str, u32, u32); 4] {
+        let count = |entries: usize| u32::try_from(entries).unwrap_or(u32::MAX);
+        let Limits {
+            rules,
+            classes,
+            cidrs,
+            pods,
+            ..
+        } = self.limits;
+        [
+            (map::POLICY, count(self.sets.used), rules),
+            (map::CLASSES, count(self.classes.addresses()), classes),
+            (map::CIDRS, count(self.classes.prefixes), cidrs),
+            (map::POD_RULES, count(self.tenants.len()), pods),
+        ]
     }
 
     /// What the rules of a pod of this node say of a flow, as the kernel's programs read them; `None` where they know
