@@ -36,6 +36,7 @@ pub mod agent;
 pub mod apiserver;
 pub mod background;
 mod binary;
+pub mod by_hand;
 pub mod census;
 mod cgroup;
 pub mod cluster;
