@@ -22,7 +22,7 @@ pub const fn v4(kind: u8) -> Use {
     }
 }
 
-/// Of a type of ICMPv6 (RFC 4443): echo, listeners (RFC 2710, RFC 3810), routers and neighbours (RFC 4861).
+/// Of a type of `ICMPv6` (RFC 4443): echo, listeners (RFC 2710, RFC 3810), routers and neighbours (RFC 4861).
 #[must_use]
 #[inline(always)]
 pub const fn v6(kind: u8) -> Use {

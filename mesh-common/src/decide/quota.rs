@@ -11,8 +11,8 @@
     reason = "both halves of a word are cut to their width on purpose"
 )]
 pub const fn take(word: u64, now_ns: u64, stretch_ns: u64, most: u32) -> Option<u64> {
-    let stretch = now_ns / stretch_ns << 32;
-    let used = if word >> 32 << 32 == stretch {
+    let stretch = (now_ns / stretch_ns) << 32;
+    let used = if (word >> 32) << 32 == stretch {
         word as u32
     } else {
         0

@@ -48,7 +48,7 @@ pub const fn destination(destination: &Addr, own: &Addr) -> Claim {
 /// Type of a neighbour advertisement (RFC 4861, 4.4).
 pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// Whether an ICMPv6 message may come from a link-local or from no address: multicast listeners (RFC 2710, RFC 3810),
+/// Whether an `ICMPv6` message may come from a link-local or from no address: multicast listeners (RFC 2710, RFC 3810),
 /// router solicitation and neighbours (RFC 4861). Router advertisements and redirects are no pod's to send.
 #[must_use]
 #[inline(always)]

@@ -31,8 +31,14 @@ const ETHER_VLAN: u16 = 0x8100;
 const ETHER_PROVIDER: u16 = 0x88a8;
 
 /// Length of the link header.
-pub const ETHERNET: usize = 14;
-const BEHIND_IPV6: usize = ETHERNET + size_of::<Ipv6>();
+pub const ETHERNET: u32 = 14;
+const BEHIND_IPV6: u32 = ETHERNET + length::<Ipv6>();
+
+/// Length of a header in bytes.
+#[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+pub const fn length<T>() -> u32 {
+    size_of::<T>() as u32
+}
 
 /// The header of IPv4.
 #[repr(C)]
@@ -184,18 +190,18 @@ pub fn read(ctx: &TcContext, packet: &mut Packet) -> Frame {
 
 #[inline(always)]
 fn ipv4(ctx: &TcContext, packet: &mut Packet) -> Frame {
-    let Ok(ip) = ctx.load::<Ipv4>(ETHERNET) else {
+    let Ok(ip) = ctx.load::<Ipv4>(ETHERNET as usize) else {
         return Frame::Cut;
     };
     let fragment = u16::from_be_bytes(ip.fragment) & (MORE | OFFSET);
     // Nobody cuts behind the first eight bytes, but who wants to write over the flags of the first piece (RFC 3128).
     let cuts_tcp = ip.protocol == TCP && fragment & OFFSET == 1;
-    let short = ip.length() < size_of::<Ipv4>() as u32;
+    let short = ip.length() < length::<Ipv4>();
     let len = u32::from(u16::from_be_bytes(ip.len));
     packet.source = v4(ip.from);
     packet.destination = v4(ip.to);
-    packet.header = ETHERNET as u32 + ip.length();
-    packet.end = if len == 0 { 0 } else { ETHERNET as u32 + len };
+    packet.header = ETHERNET + ip.length();
+    packet.end = if len == 0 { 0 } else { ETHERNET + len };
     packet.id = u32::from(u16::from_be_bytes(ip.id)) | u32::from(ip.protocol) << 16;
     packet.protocol = ip.protocol;
     packet.fragment = if short || cuts_tcp { UNREADABLE } else { fragment };
@@ -204,14 +210,14 @@ fn ipv4(ctx: &TcContext, packet: &mut Packet) -> Frame {
 
 #[inline(always)]
 fn ipv6(ctx: &TcContext, packet: &mut Packet) -> Frame {
-    let Ok(ip) = ctx.load::<Ipv6>(ETHERNET) else {
+    let Ok(ip) = ctx.load::<Ipv6>(ETHERNET as usize) else {
         return Frame::Cut;
     };
     let len = u32::from(u16::from_be_bytes(ip.payload_len));
     packet.source = v6(ip.from);
     packet.destination = v6(ip.to);
-    packet.header = BEHIND_IPV6 as u32;
-    packet.end = if len == 0 { 0 } else { BEHIND_IPV6 as u32 + len };
+    packet.header = BEHIND_IPV6;
+    packet.end = if len == 0 { 0 } else { BEHIND_IPV6 + len };
     packet.protocol = ip.next;
     packet.fragment = 0;
     if matches!(ip.next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) && !go_behind(ctx, packet) {
@@ -230,10 +236,10 @@ fn go_behind(ctx: &TcContext, packet: &mut Packet) -> bool {
                     return false;
                 };
                 let offset = u16::from_be_bytes(fragment.offset);
-                packet.header += size_of::<Fragment>() as u32;
+                packet.header += length::<Fragment>();
                 packet.protocol = fragment.next;
                 packet.id = u32::from_be_bytes(fragment.id);
-                packet.fragment = offset >> 3 | (offset & 1) * MORE;
+                packet.fragment = (offset >> 3) | ((offset & 1) * MORE);
                 if offset >> 3 != 0 {
                     return true;
                 }

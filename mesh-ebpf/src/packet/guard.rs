@@ -101,9 +101,8 @@ fn is_addressed(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     };
     let bears_own = match claim {
         Claim::Own if egress && packet.protocol == ICMPV6 => is_honest(ctx, pod, packet),
-        Claim::Own | Claim::Many => true,
         Claim::Neighbour if egress => is_honest(ctx, pod, packet),
-        Claim::Neighbour => true,
+        Claim::Own | Claim::Many | Claim::Neighbour => true,
         Claim::Other => owns(pod.workload, addr),
     };
     bears_own || report::foreign(pod, packet)
@@ -149,7 +148,7 @@ fn is_resolved(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
         sender: [u8; 4],
     }
     const ETHERNET_AND_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
-    let arp = ctx.load::<Arp>(ETHERNET);
+    let arp = ctx.load::<Arp>(ETHERNET as usize);
     let honest = arp.is_ok_and(|arp| {
         let sender = frame::v4(arp.sender);
         arp.kinds == ETHERNET_AND_IPV4 && (sender.v4_word() == 0 || is_own(pod.workload, &sender))

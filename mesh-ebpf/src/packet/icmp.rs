@@ -1,7 +1,5 @@
 //! ICMP, which policies cannot name.
 
-use core::mem::size_of;
-
 use aya_ebpf::programs::TcContext;
 use mesh_common::{
     conntrack::TrackKey,
@@ -90,7 +88,7 @@ fn quoted(ctx: &TcContext, pod: &Pod, packet: &Packet, key: &mut TrackKey) -> bo
             return false;
         };
         let (from, to) = (frame::v6(ip.from), frame::v6(ip.to));
-        (from, to, ip.next, at + size_of::<Ipv6>() as u32)
+        (from, to, ip.next, at + frame::length::<Ipv6>())
     };
     // What is told to the pod was sent by it, and the other way round.
     let sent = matches!(pod.way, Direction::Ingress);

@@ -104,26 +104,20 @@ fn tell(pod: &Pod, flow: &Flow<'_>, kind: EventKind, (direction, reason): (Direc
 /// Whether a pod may have one more new flow.
 #[inline(never)]
 pub fn may_enter(workload: u32) -> bool {
-    // SAFETY: `quotas` points into the map's value for as long as the program runs.
     of(workload).is_some_and(|quotas| {
-        take(
-            unsafe { addr_of_mut!((*quotas).flows) },
-            FLOWS_STRETCH_NS,
-            NEW_FLOWS,
-        )
+        // SAFETY: `quotas` points into the map's value for as long as the program runs.
+        let word = unsafe { addr_of_mut!((*quotas).flows) };
+        take(word, FLOWS_STRETCH_NS, NEW_FLOWS)
     })
 }
 
 /// Whether a pod may have one more event.
 #[inline(never)]
 fn may_tell(workload: u32) -> bool {
-    // SAFETY: as in [`may_enter`].
     of(workload).is_some_and(|quotas| {
-        take(
-            unsafe { addr_of_mut!((*quotas).events) },
-            EVENTS_STRETCH_NS,
-            EVENTS,
-        )
+        // SAFETY: as in [`may_enter`].
+        let word = unsafe { addr_of_mut!((*quotas).events) };
+        take(word, EVENTS_STRETCH_NS, EVENTS)
     })
 }
 
