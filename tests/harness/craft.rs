@@ -110,6 +110,47 @@ pub fn fragments(packet: &[u8], first: usize) -> [Vec<u8>; 2] {
     })
 }
 
+/// The same packet with options that say nothing before its payload: in the header of IPv4, behind that of IPv6.
+#[must_use]
+pub fn with_options(packet: &[u8]) -> Vec<u8> {
+    /// Options for the destination (RFC 8200, 4.6), with six bytes of padding.
+    const OPTIONS: u8 = 60;
+    if packet[0] >> 4 == 4 {
+        let (header, payload) = packet.split_at(20);
+        let mut packet = [header, &[1; 4], payload].concat();
+        packet[0] = 0x46;
+        let length = u16::try_from(packet.len()).unwrap_or_default();
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet[10..12].fill(0);
+        let sum = sum(&packet[..24]).to_be_bytes();
+        packet[10..12].copy_from_slice(&sum);
+        return packet;
+    }
+    behind(packet, OPTIONS, [packet[6], 0, 1, 4, 0, 0, 0, 0], packet.len())
+}
+
+/// A packet of IPv6 in two fragments; the first has `first` bytes after the header, a multiple of eight.
+#[must_use]
+pub fn fragments6(packet: &[u8], first: usize) -> [Vec<u8>; 2] {
+    const FRAGMENT: u8 = 44;
+    let part = |from: usize, to: usize, more: u8| {
+        let part = [&packet[..40], &packet[40 + from..to]].concat();
+        let [high, low] = u16::try_from(from).unwrap_or_default().to_be_bytes();
+        let header = [packet[6], 0, high, low | more, 0, 0, 0x12, 0x34];
+        behind(&part, FRAGMENT, header, part.len())
+    };
+    [part(0, 40 + first, 1), part(first, packet.len(), 0)]
+}
+
+/// A packet of IPv6 with one more header of eight bytes.
+fn behind(packet: &[u8], kind: u8, header: [u8; 8], length: usize) -> Vec<u8> {
+    let mut longer = [&packet[..40], &header, &packet[40..]].concat();
+    let length = u16::try_from(length - 40 + header.len()).unwrap_or_default();
+    longer[4..6].copy_from_slice(&length.to_be_bytes());
+    longer[6] = kind;
+    longer
+}
+
 /// A request for an echo, with the payload; its checksum is right for IPv4, and the kernel's business for IPv6.
 #[must_use]
 pub fn echo(to: IpAddr, payload: &[u8]) -> Vec<u8> {
@@ -257,7 +298,7 @@ pub fn broadcast(ip: Ipv4Addr) -> Ipv4Addr {
 
 #[cfg(test)]
 mod tests {
-    use super::{ACK, fragments, sum, tcp, udp};
+    use super::{ACK, fragments, fragments6, sum, tcp, udp, with_options};
 
     #[test]
     fn checksums_hold() {
@@ -270,5 +311,19 @@ mod tests {
         let parts = fragments(&udp(from, to, &[7; 100]), 16);
         assert_eq!(parts.each_ref().map(Vec::len), [36, 112]);
         assert!(parts.iter().all(|part| sum(&part[..20]) == 0));
+        let packet = with_options(&packet);
+        assert_eq!((sum(&packet[..24]), packet.len()), (0, 37));
+    }
+
+    #[test]
+    fn headers_follow_each_other() {
+        let [from, to] = ["[fd00::1]:1000", "[fd00::2]:80"].map(|text| text.parse().expect("an address"));
+        let packet = udp(from, to, &[7; 100]);
+        let longer = with_options(&packet);
+        assert_eq!((longer[6], longer[40], longer[5]), (60, 17, 116));
+        assert_eq!(longer[48..], packet[40..]);
+        let parts = fragments6(&packet, 16);
+        assert_eq!(parts.each_ref().map(Vec::len), [64, 140]);
+        assert_eq!([parts[0][43], parts[1][43]], [1, 16]);
     }
 }

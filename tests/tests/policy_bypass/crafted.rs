@@ -100,14 +100,30 @@ fn frame(town: &Town, family: usize, bypass: bool) -> Result<bool> {
     Ok(town.hears(number))
 }
 
-/// The number is in the second fragment, where no ports are.
-fn in_fragments(town: &Town, bypass: bool) -> Result<bool> {
+/// With options before the ports.
+fn optioned(town: &Town, family: usize) -> Result<bool> {
     let number = Number::next();
-    let [from, _] = at(&town.client, number.port());
-    let [to, _] = at(&town.server, 80);
-    let payload = [&number.bytes()[..], &[0; 60]].concat();
+    let (from, to) = (
+        at(&town.client, number.port())[family],
+        at(&town.server, 80)[family],
+    );
+    let packet = craft::with_options(&craft::udp(from, to, &number.bytes()));
     let station = station(&town.server)?;
-    for fragment in craft::fragments(&craft::udp(from, to, &payload), 8) {
+    town.client.run(|| craft::send_frame(&packet, station, true))?;
+    Ok(town.hears(number))
+}
+
+/// What follows is in the second fragment, where no ports are.
+fn in_fragments(town: &Town, family: usize, bypass: bool) -> Result<bool> {
+    let number = Number::next();
+    let (from, to) = (
+        at(&town.client, number.port())[family],
+        at(&town.server, 80)[family],
+    );
+    let packet = craft::udp(from, to, &[&number.bytes()[..], &[0; 60]].concat());
+    let station = station(&town.server)?;
+    let cut = [craft::fragments, craft::fragments6][family];
+    for fragment in cut(&packet, 8) {
         town.client
             .run(|| craft::send_frame(&fragment, station, bypass))?;
     }
@@ -137,8 +153,11 @@ fn packet_sockets() -> Result<()> {
             ("IPv6", |town| frame(town, 1, false)),
             ("IPv4 past the queue", |town| frame(town, 0, true)),
             ("IPv6 past the queue", |town| frame(town, 1, true)),
-            ("fragments", |town| in_fragments(town, false)),
-            ("fragments past the queue", |town| in_fragments(town, true)),
+            ("IPv4 with options", |town| optioned(town, 0)),
+            ("IPv6 with options", |town| optioned(town, 1)),
+            ("fragments", |town| in_fragments(town, 0, false)),
+            ("fragments past the queue", |town| in_fragments(town, 0, true)),
+            ("fragments of IPv6", |town| in_fragments(town, 1, false)),
             ("broadcast", to_all),
         ],
     )
