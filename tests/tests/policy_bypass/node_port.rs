@@ -16,7 +16,7 @@ const RULES: &str = "table ip node_port {
     }
     chain out {
         type nat hook postrouting priority 100
-        ip daddr 10.0.1.1 masquerade
+        ct status dnat masquerade
     }
 }
 table ip6 node_port {
@@ -27,7 +27,7 @@ table ip6 node_port {
     }
     chain out {
         type nat hook postrouting priority 100
-        ip6 daddr fd00::1:1 masquerade
+        ct status dnat masquerade
     }
 }
 ";
