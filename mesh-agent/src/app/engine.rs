@@ -12,6 +12,7 @@ use mesh_common::{
     config::{Config, flag},
     pending::Levels,
     policy::Direction,
+    workload,
 };
 
 use super::{capacity, policies::Policies};
@@ -362,7 +363,9 @@ impl Engine {
     #[must_use]
     pub fn owner(&self, pod: &PodKey) -> Option<Owner> {
         let workload = self.ledger.id_of(pod)?;
-        Some(Owner { workload, flags: 0 })
+        let closed = self.cluster.fails_closed(&pod.object.namespace);
+        let flags = if closed { workload::flag::CLOSED } else { 0 };
+        Some(Owner { workload, flags })
     }
 
     /// Handles of the pods' network namespaces, by their cookies.

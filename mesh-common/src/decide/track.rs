@@ -167,6 +167,15 @@ pub struct Segment {
     pub payload: bool,
 }
 
+impl Segment {
+    /// Whether it asks the pod for a connection, and nothing else: its listener is asked about it, too.
+    #[must_use]
+    #[inline(always)]
+    pub const fn asks_pod(self, way: Direction) -> bool {
+        matches!(way, Direction::Ingress) && self.flags & (SYN | ACK | RST) == SYN && !self.payload
+    }
+}
+
 const FIN: u8 = 1;
 const SYN: u8 = 1 << 1;
 const RST: u8 = 1 << 2;

@@ -8,6 +8,7 @@ use mesh_common::{
     conntrack::{FRAGMENT_NS, FragmentKey, TrackKey, flag},
     counter::Counter,
     decide::track::{self as decide, Change, Decision, Ruling, Segment, Standing},
+    inbound::Inbound,
     policy::{Direction, OPEN, Transport},
     rules::{self, Sets},
 };
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     count::count,
+    hosts,
     judge::{self, Flow, Judgement},
     maps::{CONFIG, FRAGMENTS},
     pod, track,
@@ -107,11 +109,12 @@ fn segment(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
         flags: tcp.flags,
         payload: end > packet.header + u32::from(tcp.length >> 4) * 4,
     };
+    let asks = segment.asks_pod(pod.way);
     let decision = decide::segment(
         pod.way,
         segment,
         standing,
-        || is_hosts(ctx, packet),
+        || is_hosts(ctx, packet) && (!asks || note(&key, packet)),
         |direction| rule(pod.sets, &key, direction),
     );
     match decision.change {
@@ -119,7 +122,31 @@ fn segment(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
         Change::Forget => track::forget_connection(&key),
         Change::Enter(flags) => track::enter_connection(&key, policy, flags),
     }
+    // At the listener the same is asked once more, and counted.
+    if asks && decision.passes {
+        return true;
+    }
     conclude(pod, &report::Flow { key: &key, packet }, &decision)
+}
+
+/// The host's own socket asks: the listener could not tell, where the address it dialled was translated on the way.
+#[inline(never)]
+fn note(key: &TrackKey, packet: &Packet) -> bool {
+    // Both are read: without `CAP_PERFMON` nothing but constants may be added to an address on the stack.
+    // SAFETY: both lie in the key.
+    let (local_port, remote_port) = unsafe {
+        (
+            read_volatile(addr_of!(key.local_port)),
+            read_volatile(addr_of!(key.remote_port)),
+        )
+    };
+    hosts::remember(&Inbound {
+        local: packet.destination,
+        remote: packet.source,
+        local_port,
+        remote_port,
+    });
+    true
 }
 
 #[inline(always)]

@@ -44,7 +44,10 @@ pub struct Case {
 /// All cases, with the name of the file before their own.
 pub fn cases() -> Vec<Case> {
     let read = |(file, text)| {
-        let cases: Vec<Case> = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        // As YAML 1.2 has it, where `y` is a name.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let cases: Vec<Case> = serde_saphyr::from_str_with_options(text, options)
+            .unwrap_or_else(|error| panic!("{file}: {error}"));
         cases.into_iter().map(move |it| Case {
             name: format!("{file}: {}", it.name),
             ..it

@@ -53,7 +53,8 @@ impl Party {
 
 impl Topology {
     pub fn read() -> Self {
-        serde_saphyr::from_str(TEXT).expect("the topology")
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(TEXT, options).expect("the topology")
     }
 
     /// The pods, then those outside.

@@ -76,9 +76,15 @@ impl Wanted {
         self.pending = self.cgroup.or(former.pending);
     }
 
-    /// The entry of one of its addresses.
+    /// The entry of one of its addresses. How a pod's namespace fails is asked at its own node only.
     pub(super) const fn address_entry(&self, addr: &Addr, id: u32) -> Tagged {
-        Tagged::new(id, self.flags & !flag::CLOSED, hash_addr(addr))
+        let here = flag::LOCAL | flag::ENROLLED;
+        let flags = if self.flags & here == here {
+            self.flags
+        } else {
+            self.flags & !flag::CLOSED
+        };
+        Tagged::new(id, flags, hash_addr(addr))
     }
 
     /// The entry of its network namespace, which was made then.
