@@ -232,7 +232,7 @@ pub mod size {
     /// Remembered backends of unconnected UDP sockets.
     pub const UDP_FLOWS: usize = 65_536;
     /// Flows without connections that policies let pass.
-    pub const CT_ANY: usize = 65_536;
+    pub const CT_ANY: usize = 131_072;
     /// TCP flows that policies let pass.
     pub const CT_TCP: usize = 131_072;
     /// Packets in pieces, on their way at the same time.

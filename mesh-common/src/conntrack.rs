@@ -117,17 +117,21 @@ pub const FRAGMENT_NS: u64 = 30_000_000_000;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Quotas {
-    /// New entries of `CT_ANY`, by stretches of [`FLOWS_STRETCH_NS`].
+    /// New entries of `CT_ANY` that the pod opened, by stretches of [`FLOWS_STRETCH_NS`].
     pub flows: u64,
+    /// New entries of `CT_ANY` that others opened towards the pod, by the same stretches.
+    pub asked: u64,
     /// Events of packets, by stretches of [`EVENTS_STRETCH_NS`].
     pub events: u64,
 }
 
-/// Stretch of time for which [`NEW_FLOWS`] holds: a minute.
+/// Stretch of time for which [`NEW_FLOWS`] and [`NEW_FLOWS_BY_PEERS`] hold: a minute.
 pub const FLOWS_STRETCH_NS: u64 = 60_000_000_000;
-/// New entries of `CT_ANY` that a pod may have in a stretch: a quarter of the table. What goes beyond is judged packet by
+/// New entries of `CT_ANY` that a pod may open in a stretch, a thousand a second. What goes beyond is judged packet by
 /// packet, and answers to it pass only where a rule lets them.
-pub const NEW_FLOWS: u32 = 16_384;
+pub const NEW_FLOWS: u32 = 65_536;
+/// New entries of `CT_ANY` that others may open towards a pod in a stretch: a name server is asked that often.
+pub const NEW_FLOWS_BY_PEERS: u32 = 1_048_576;
 /// Stretch of time for which [`EVENTS`] holds: a second.
 pub const EVENTS_STRETCH_NS: u64 = 1_000_000_000;
 /// Packets of a pod that are reported in a stretch; all are counted.

@@ -61,7 +61,7 @@ hold! {
     TrackKey: 28, 4;
     Tracked: 16, 8;
     FragmentKey: 44, 4;
-    Quotas: 16, 8;
+    Quotas: 24, 8;
     InterfaceSlot: 16, 8;
     SourceKey: 24, 4;
     Inbound: 36, 4;

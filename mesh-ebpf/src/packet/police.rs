@@ -75,7 +75,7 @@ fn datagram(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
         Change::Refresh => track::refresh(&key, last_ns, now()),
         Change::Enter(flags) => {
             let known = !matches!(standing, Standing::Unknown) || flags & flag::HOST != 0;
-            if known || report::may_enter(pod.workload) {
+            if known || report::may_enter(pod.workload, flags & flag::BY_PEER != 0) {
                 track::enter(&key, policy, flags, now());
             } else {
                 count(Counter::FlowQuota);

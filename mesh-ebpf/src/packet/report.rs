@@ -4,7 +4,9 @@ use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use mesh_common::{
-    conntrack::{EVENTS, EVENTS_STRETCH_NS, FLOWS_STRETCH_NS, NEW_FLOWS, Quotas, TrackKey},
+    conntrack::{
+        EVENTS, EVENTS_STRETCH_NS, FLOWS_STRETCH_NS, NEW_FLOWS, NEW_FLOWS_BY_PEERS, Quotas, TrackKey,
+    },
     counter::Counter,
     decide::{quota, track::Ruling},
     flow::EventKind,
@@ -101,13 +103,17 @@ fn tell(pod: &Pod, flow: &Flow<'_>, kind: EventKind, (direction, reason): (Direc
     emit::packet(flow.key, &local, kind, denial);
 }
 
-/// Whether a pod may have one more new flow.
+/// Whether a pod may have one more new flow, opened by a peer or by itself.
 #[inline(never)]
-pub fn may_enter(workload: u32) -> bool {
+pub fn may_enter(workload: u32, by_peer: bool) -> bool {
     of(workload).is_some_and(|quotas| {
         // SAFETY: `quotas` points into the map's value for as long as the program runs.
-        let word = unsafe { addr_of_mut!((*quotas).flows) };
-        take(word, FLOWS_STRETCH_NS, NEW_FLOWS)
+        let (flows, asked) = unsafe { (addr_of_mut!((*quotas).flows), addr_of_mut!((*quotas).asked)) };
+        if by_peer {
+            take(asked, FLOWS_STRETCH_NS, NEW_FLOWS_BY_PEERS)
+        } else {
+            take(flows, FLOWS_STRETCH_NS, NEW_FLOWS)
+        }
     })
 }
 
