@@ -14,7 +14,7 @@ use super::{
     claim::{Claim, ClaimError},
     ending::Ending,
     flock::Patience,
-    lock, programs, progress,
+    listeners, lock, programs, progress,
     run::at,
     standby::Standby,
     wire,
@@ -95,6 +95,7 @@ pub async fn wait(
     let readiness = standby.readiness.clone();
     readiness.clear(programs::READINESS);
     readiness.clear(wire::READINESS);
+    readiness.clear(listeners::READINESS);
     let since = Instant::now();
     let mut look = every(LOOK);
     let mut told = String::new();

@@ -36,6 +36,8 @@ pub struct Pod {
     pub sets: Sets,
     /// Out of it, or into it.
     pub way: Direction,
+    /// The interface that received the packet; 0 for one that this host made.
+    pub from: u32,
 }
 
 /// Whether a frame passes. Where no pod is known, or nothing of it, all passes but what a closed namespace keeps back.
@@ -49,7 +51,14 @@ pub fn passes(ctx: &TcContext, ifindex: u32, (frame, packet): (Frame, &mut Packe
             false
         };
     };
-    let pod = Pod { workload, sets, way };
+    // SAFETY: the kernel passes a valid context.
+    let from = unsafe { read_volatile(addr_of!((*super::skb(ctx)).ingress_ifindex)) };
+    let pod = Pod {
+        workload,
+        sets,
+        way,
+        from,
+    };
     match frame {
         Frame::Ip => {
             if !is_addressed(ctx, &pod, packet) {
@@ -82,6 +91,15 @@ fn at(ifindex: u32) -> Option<Tagged> {
         let pod: Tagged = unsafe { read_volatile(addr_of!((*slot).pod)) };
         pod.belongs_to(hash_interface(ifindex)).then_some(pod)
     })
+}
+
+/// Whether what comes to a pod bears the address of a pod of this node, and did not come from that one's interface. A
+/// function of its own, since the stack is short.
+#[inline(never)]
+pub fn is_forged(from: u32, source: &Addr) -> bool {
+    let here = workload::flag::LOCAL | workload::flag::ENROLLED;
+    let owner = pod::owner(source).filter(|owner| owner.flags() & here == here);
+    owner.is_some_and(|owner| at(from).is_none_or(|pod| pod.id() != owner.id()))
 }
 
 /// Whether a packet bears an address of the pod, as its source or destination.

@@ -38,7 +38,7 @@ pub fn passes(ctx: &TcContext, pod: &Pod, packet: &Packet) -> Option<bool> {
         Use::Error if concerns(ctx, pod, packet) => {}
         Use::Error => {
             let key = guard::key(pod, packet);
-            let ruling = police::rule(pod.sets, &key, pod.way);
+            let ruling = police::rule(pod, &key, pod.way);
             report::said(pod, &report::Flow { key: &key, packet }, pod.way, ruling);
             return Some(!matches!(ruling, Ruling::Denied));
         }
@@ -66,7 +66,7 @@ fn concerns(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {
     if track::knows(&key) {
         return true;
     }
-    let opens = |direction| !matches!(police::rule(pod.sets, &key, direction), Ruling::Denied);
+    let opens = |direction| !matches!(police::rule(pod, &key, direction), Ruling::Denied);
     opens(Direction::Egress) || opens(Direction::Ingress)
 }
 

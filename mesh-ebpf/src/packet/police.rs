@@ -9,8 +9,8 @@ use mesh_common::{
     counter::Counter,
     decide::track::{self as decide, Change, Decision, Ruling, Segment, Standing},
     inbound::Inbound,
-    policy::{Direction, OPEN, Transport},
-    rules::{self, Sets},
+    policy::{ANYBODY, Direction, OPEN, Transport},
+    rules,
 };
 
 use super::{
@@ -67,8 +67,8 @@ fn datagram(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
     let decision = decide::datagram(
         pod.way,
         standing,
-        || is_hosts(ctx, packet),
-        |direction| rule(pod.sets, &key, direction),
+        || is_hosts(pod, packet),
+        |direction| rule(pod, &key, direction),
     );
     match decision.change {
         Change::None | Change::Forget => {}
@@ -114,8 +114,8 @@ fn segment(ctx: &TcContext, pod: &Pod, packet: &Packet, policy: u32) -> bool {
         pod.way,
         segment,
         standing,
-        || is_hosts(ctx, packet) && (!asks || note(&key, packet)),
-        |direction| rule(pod.sets, &key, direction),
+        || is_hosts(pod, packet) && (!asks || note(&key, packet)),
+        |direction| rule(pod, &key, direction),
     );
     match decision.change {
         Change::None | Change::Refresh => {}
@@ -159,7 +159,8 @@ fn conclude(pod: &Pod, flow: &report::Flow<'_>, decision: &Decision) -> bool {
 
 /// What the policies say of a flow in a direction. A function of its own, since the stack is short.
 #[inline(never)]
-pub fn rule(sets: Sets, key: &TrackKey, direction: Direction) -> Ruling {
+pub fn rule(pod: &Pod, key: &TrackKey, direction: Direction) -> Ruling {
+    let sets = pod.sets;
     if sets.of(direction) == OPEN {
         return Ruling::Open;
     }
@@ -172,7 +173,12 @@ pub fn rule(sets: Sets, key: &TrackKey, direction: Direction) -> Ruling {
         )
     };
     let flow = Flow {
-        peer: judge::class_of(&key.remote),
+        // Whose packet bears another pod's address is nobody that a rule knows.
+        peer: if pod.way as u8 == Direction::Ingress as u8 && guard::is_forged(pod.from, &key.remote) {
+            ANYBODY
+        } else {
+            judge::class_of(&key.remote)
+        },
         protocol: key.protocol,
         port: match direction {
             Direction::Egress => remote_port,
@@ -190,10 +196,8 @@ pub fn rule(sets: Sets, key: &TrackKey, direction: Direction) -> Ruling {
 /// Whether a packet towards a pod was sent by this host itself: no interface received it, and its source is no pod's. A
 /// socket at the packet would not do: copies that a bridge sends everywhere have none.
 #[inline(never)]
-fn is_hosts(ctx: &TcContext, packet: &Packet) -> bool {
-    // SAFETY: the kernel passes a valid context.
-    let received_by = unsafe { read_volatile(addr_of!((*skb(ctx)).ingress_ifindex)) };
-    received_by == 0 && pod::owner(&packet.source).is_none()
+fn is_hosts(pod: &Pod, packet: &Packet) -> bool {
+    pod.from == 0 && pod::owner(&packet.source).is_none()
 }
 
 /// Lets the other pieces of a packet follow. Where there is no room they are dropped, and counted.
