@@ -43,8 +43,8 @@ impl Wire {
     /// Attaches where the pods' interfaces are now, and says whose they are; does nothing where all is as it was.
     pub fn follow(&mut self, assignment: &Assignment, owner: impl Fn(&PodKey) -> Option<Owner>) {
         let mut pods = assignment.links.keys();
-        let owned = pods.all(|pod| self.owners.get(pod).copied() == owner(pod));
-        if !self.failed && self.seen == assignment.links && owned {
+        let same = pods.all(|pod| self.owners.get(pod).copied() == owner(pod));
+        if !self.failed && self.seen == assignment.links && same {
             return;
         }
         let before = self.wanted();
