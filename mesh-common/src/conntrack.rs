@@ -125,6 +125,18 @@ pub struct Quotas {
     pub events: u64,
 }
 
+impl Quotas {
+    /// What a word says was used in the stretch that `now_ns` lies in.
+    #[must_use]
+    pub const fn used(word: u64, now_ns: u64, stretch_ns: u64) -> u64 {
+        let stretch = now_ns / stretch_ns & LOW;
+        if word >> 32 == stretch { word & LOW } else { 0 }
+    }
+}
+
+/// The lower half of a word.
+const LOW: u64 = u32::MAX as u64;
+
 /// Stretch of time for which [`NEW_FLOWS`] and [`NEW_FLOWS_BY_PEERS`] hold: a minute.
 pub const FLOWS_STRETCH_NS: u64 = 60_000_000_000;
 /// New entries of `CT_ANY` that a pod may open in a stretch, a thousand a second. What goes beyond is judged packet by
@@ -149,6 +161,13 @@ mod tests {
         };
         let at = [0, 5, IDLE_NS + 4, IDLE_NS + 5].map(|now| flow.is_alive(now));
         assert_eq!(at, [true, true, true, false]);
+    }
+
+    #[test]
+    fn what_was_used_in_another_stretch_does_not_count() {
+        let word = crate::decide::quota::take(0, 35, 10, 4).unwrap();
+        let at = [29, 30, 39, 40].map(|now| Quotas::used(word, now, 10));
+        assert_eq!(at, [0, 1, 1, 0]);
     }
 
     #[test]

@@ -55,8 +55,14 @@ impl Stamp {
     #[must_use]
     #[inline(always)]
     pub const fn holds(self, of: &Inbound, now_ns: u64, within_ms: u64) -> bool {
-        let age = millis(now_ns).wrapping_sub(self.0) & MILLIS;
-        self.0 >> CHECK_SHIFT == of.hash() >> CHECK_SHIFT && age <= within_ms
+        self.0 >> CHECK_SHIFT == of.hash() >> CHECK_SHIFT && self.age_ms(now_ns) <= within_ms
+    }
+
+    /// How long ago that was, in milliseconds.
+    #[must_use]
+    #[inline(always)]
+    pub const fn age_ms(self, now_ns: u64) -> u64 {
+        millis(now_ns).wrapping_sub(self.0) & MILLIS
     }
 }
 

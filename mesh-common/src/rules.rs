@@ -161,6 +161,17 @@ impl CidrKey {
     }
 }
 
+/// As people write it: IPv4 with a length of up to 32.
+impl core::fmt::Display for CidrKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let length = match self.length.checked_sub(96) {
+            Some(length) if self.addr.is_v4() => length,
+            _ => self.length,
+        };
+        write!(f, "{}/{length}", self.addr)
+    }
+}
+
 /// Key of `SOURCES`, as longest-prefix tables want it: a prefix whose addresses a pod may use beside its own.
 #[repr(C)]
 #[derive(

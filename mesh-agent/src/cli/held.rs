@@ -167,6 +167,17 @@ impl Held {
         self.names.labels(self.names.workloads.get(&id)?.labels)
     }
 
+    /// The policies a rule set was made of, where they are known.
+    pub fn policies_of(&self, set: u32) -> Option<String> {
+        let known = self.names.policy_sets.get(&set)?;
+        Some(known.policies.join(","))
+    }
+
+    /// The direction of a rule set, where it is known.
+    pub fn direction_of(&self, set: u32) -> Option<&str> {
+        self.names.policy_sets.get(&set).map(|set| set.direction.as_str())
+    }
+
     /// The pod an address belongs to.
     pub fn pod_at(&self, addr: Addr) -> Option<Named> {
         self.workloads.get(&addr).and_then(|value| self.pod(value.id()))

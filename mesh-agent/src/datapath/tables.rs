@@ -242,6 +242,40 @@ pub fn entries<K: Data, V: Data>(pins: &Pins, name: &'static str) -> Result<Vec<
     Hash::open(pins, name)?.entries()
 }
 
+/// How many entries a pinned hash map has, whoever writes it.
+///
+/// # Errors
+/// Where it is missing or can't be read, or has keys or values of another size.
+pub fn count<K: Data, V: Data>(pins: &Pins, name: &'static str) -> Result<usize, TableError> {
+    let table = Hash::<K, V>::open(pins, name)?;
+    counted(name, table.map.keys())
+}
+
+/// Every entry of a pinned table that is looked up by the longest prefix: length in bits, prefix, value.
+///
+/// # Errors
+/// As for [`entries`].
+pub fn prefixes<K: Data>(pins: &Pins, name: &'static str) -> Result<Vec<(u32, K, u32)>, TableError> {
+    Prefixes::open(pins, name)?.entries()
+}
+
+/// How many entries such a table has.
+///
+/// # Errors
+/// As for [`entries`].
+pub fn count_prefixes<K: Data>(pins: &Pins, name: &'static str) -> Result<usize, TableError> {
+    let table = Prefixes::<K>::open(pins, name)?;
+    counted(name, table.map.keys())
+}
+
+fn counted<K>(
+    name: &'static str,
+    mut keys: impl Iterator<Item = Result<K, MapError>>,
+) -> Result<usize, TableError> {
+    keys.try_fold(0, |count, key| key.map(|_| count + 1))
+        .map_err(|source| TableError { map: name, source })
+}
+
 /// Every element of a pinned array.
 ///
 /// # Errors

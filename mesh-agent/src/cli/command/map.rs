@@ -5,9 +5,16 @@ mod fields;
 
 use mesh_common::{
     abi::{MAPS, MapKind, MapSpec, map},
-    packet::UdpServiceKey,
+    accel::{SocketKey, Splice},
+    addr::Addr,
+    conntrack::{FragmentKey, Quotas, TrackKey, Tracked},
+    inbound::{Inbound, Stamp},
+    packet::{InterfaceSlot, UdpServiceKey},
+    policy::PolicyKey,
+    rules::{PodRules, Source},
     service::{Affinity, AffinityKey},
     sock::{UdpFlow, UdpFlowKey, UdpPeer, UdpPeerKey},
+    tag::Tagged,
 };
 use serde::Serialize;
 
@@ -145,18 +152,26 @@ fn count(pins: &Pins, held: &Held, readings: &Readings, name: &str) -> Option<us
         ),
         map::BACKENDS => Some(held.backends.len()),
         map::MEMBERS => Some(held.members.len()),
-        map::AFFINITY => tables::entries::<AffinityKey, Affinity>(pins, map::AFFINITY)
-            .ok()
-            .map(|all| all.len()),
-        map::UDP_FLOWS => tables::entries::<UdpFlowKey, UdpFlow>(pins, map::UDP_FLOWS)
-            .ok()
-            .map(|all| all.len()),
-        map::UDP_PEERS => tables::entries::<UdpPeerKey, UdpPeer>(pins, map::UDP_PEERS)
-            .ok()
-            .map(|all| all.len()),
-        map::UDP_SERVICES => tables::entries::<UdpServiceKey, u32>(pins, map::UDP_SERVICES)
-            .ok()
-            .map(|all| all.len()),
+        map::AFFINITY => tables::count::<AffinityKey, Affinity>(pins, map::AFFINITY).ok(),
+        map::UDP_FLOWS => tables::count::<UdpFlowKey, UdpFlow>(pins, map::UDP_FLOWS).ok(),
+        map::UDP_PEERS => tables::count::<UdpPeerKey, UdpPeer>(pins, map::UDP_PEERS).ok(),
+        map::UDP_SERVICES => tables::count::<UdpServiceKey, u32>(pins, map::UDP_SERVICES).ok(),
+        map::SPLICES => tables::count::<SocketKey, Splice>(pins, map::SPLICES).ok(),
+        map::POLICY => tables::count::<PolicyKey, Tagged>(pins, map::POLICY).ok(),
+        map::CLASSES => tables::count::<Addr, Tagged>(pins, map::CLASSES).ok(),
+        map::POD_RULES => tables::count::<u32, PodRules>(pins, map::POD_RULES).ok(),
+        map::CT_ANY => tables::count::<TrackKey, Tracked>(pins, map::CT_ANY).ok(),
+        map::CT_TCP => tables::count::<TrackKey, Tagged>(pins, map::CT_TCP).ok(),
+        map::FRAGMENTS => tables::count::<FragmentKey, u64>(pins, map::FRAGMENTS).ok(),
+        map::QUOTAS => tables::count::<u32, Quotas>(pins, map::QUOTAS).ok(),
+        map::HOST_FLOWS => tables::count::<Inbound, Stamp>(pins, map::HOST_FLOWS).ok(),
+        map::REFUSED => tables::count::<Inbound, Stamp>(pins, map::REFUSED).ok(),
+        map::CIDRS => tables::count_prefixes::<Addr>(pins, map::CIDRS).ok(),
+        map::SOURCES => tables::count_prefixes::<Source>(pins, map::SOURCES).ok(),
+        map::INTERFACES => {
+            let all = tables::elements::<InterfaceSlot>(pins, map::INTERFACES).ok()?;
+            Some(all.iter().filter(|(_, slot)| slot.ifindex != 0).count())
+        }
         map::TRAFFIC => readings.traffic().ok().map(|all| all.len()),
         map::PACKETS => readings.packets().ok().map(|all| all.len()),
         map::UDP_TRAFFIC => readings.udp().ok().map(|all| all.len()),

@@ -11,7 +11,7 @@ use mesh_common::{
 
 use super::Held;
 use crate::{
-    app::names::{Names, PodName, ServiceName, UnenrolledName, UntouchedName},
+    app::names::{Names, PodName, ServiceName, SetName, UnenrolledName, UntouchedName},
     model::op::Observed,
 };
 
@@ -67,6 +67,10 @@ fn names() -> Names {
         cgroup: Some("/sys/fs/cgroup/kubepods/pod6".into()),
         ..pod("web-2", None, Some(0))
     };
+    let isolated = SetName {
+        direction: "ingress".into(),
+        policies: vec!["shop/deny".into(), "shop/web".into()],
+    };
     Names {
         node: "node-1".into(),
         cgroup: "/sys/fs/cgroup".into(),
@@ -90,7 +94,7 @@ fn names() -> Names {
                 why: "host-network".into(),
             },
         ],
-        policy_sets: std::collections::BTreeMap::default(),
+        policy_sets: [(5, isolated)].into(),
         label_sets: Some(
             ["app=web,track=stable", "app=web,track=canary", "team=shop"]
                 .map(Into::into)

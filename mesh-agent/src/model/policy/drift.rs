@@ -2,7 +2,7 @@
 
 use mesh_common::abi::map;
 use mesh_common::policy::{Direction, PolicyKey};
-use mesh_common::rules::{CidrKey, PodRules};
+use mesh_common::rules::PodRules;
 
 use super::Observed;
 use crate::model::ledger::Drift;
@@ -31,7 +31,7 @@ pub fn drift(expected: &Observed, observed: &Observed) -> Vec<Drift> {
         compare(
             map::CIDRS,
             [expected, observed].map(|side| side.cidrs.clone()),
-            prefix_text,
+            ToString::to_string,
             |class| format!("class {class}"),
         ),
         compare(
@@ -55,14 +55,6 @@ fn key_text((set, peer, protocol, port, length): &Ordered) -> String {
     format!("set {set}, class {peer}, protocol {protocol}, port {port}/{length}")
 }
 
-fn prefix_text(prefix: &CidrKey) -> String {
-    if prefix.addr.is_v4() && prefix.length >= 96 {
-        format!("{}/{}", prefix.addr, prefix.length - 96)
-    } else {
-        format!("{}/{}", prefix.addr, prefix.length)
-    }
-}
-
 fn rules_text(rules: PodRules) -> String {
     let [ingress, egress] = Direction::ALL.map(|direction| rules.sets.of(direction));
     let [v4, v6] = rules.addrs;
@@ -75,6 +67,7 @@ fn rules_text(rules: PodRules) -> String {
 mod tests {
     use super::*;
     use mesh_common::addr::{Addr, Port};
+    use mesh_common::rules::CidrKey;
 
     #[test]
     fn every_difference_names_table_and_key() {

@@ -1,9 +1,15 @@
 //! `map dump`: entries in words.
 
+mod policy;
+mod tracked;
+
+use std::time::Duration;
+
 use mesh_common::{
     abi::{MapSpec, map},
     addr::{Addr, Protocol, socket_addr},
     config::{self, Config},
+    counter::Counter,
     flow::{Traffic, TrafficKey},
     packet::{PacketCount, PacketTotals, UdpKey, UdpServiceKey, UdpTraffic},
     service::{Affinity, AffinityKey, Backend, Frontend, Member, ServiceInfo, Slot},
@@ -23,8 +29,12 @@ use crate::{
         node::Node,
         output::{self, Item, table, text},
     },
-    datapath::tables::{TableError, elements, entries},
-    sys::raw::Data,
+    datapath::{
+        pins::Pins,
+        readings::Readings,
+        tables::{TableError, elements, entries},
+    },
+    sys::{clock, raw::Data},
 };
 
 /// An entry of a map.
@@ -50,25 +60,31 @@ impl Item for Entry {
 
 /// Writes the entries of a map.
 pub fn dump(node: &Node, spec: &MapSpec, format: Format) -> Result<String, Failure> {
-    let elsewhere = match spec.name {
+    if let Some(elsewhere) = elsewhere(spec.name) {
+        return Err(Failure::failed(format!("map {} {elsewhere}", spec.name)));
+    }
+    let held = node.held()?;
+    let entries = read(&node.pins, &held, clock::monotonic(), spec.name);
+    let entries = entries
+        .ok_or_else(|| Failure::failed(format!("map {} has no words for its entries", spec.name)))?
+        .map_err(|error| node.unreadable(&error))?;
+    output::list(&entries, format)
+}
+
+/// What to say of a map whose entries can't be read one by one.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    match name {
         map::SOCK_STATE | map::OWN_SOCKETS | map::SOCKETS | map::MESH_SOCKETS => {
             Some("is storage of sockets: see `connection list`")
         }
         map::EVENTS => Some("is a ring buffer, which only the agent can read without a loss"),
         _ => None,
-    };
-    if let Some(elsewhere) = elsewhere {
-        return Err(Failure::failed(format!("map {} {elsewhere}", spec.name)));
     }
-    let held = node.held()?;
-    let entries = read(node, &held, spec.name)?.map_err(|error| node.unreadable(&error))?;
-    output::list(&entries, format)
 }
 
-fn read(node: &Node, held: &Held, name: &str) -> Result<Result<Vec<Entry>, TableError>, Failure> {
-    let pins = &node.pins;
-    let totals = node.readings()?;
-    Ok(match name {
+/// The entries of a map, or `None` for one that is not known here.
+fn read(pins: &Pins, held: &Held, now: Duration, name: &str) -> Option<Result<Vec<Entry>, TableError>> {
+    Some(match name {
         map::PODS => entries(pins, map::PODS).map(|all| shown(all, |k, v| pod(held, k, v))),
         map::PENDING_PODS => {
             entries(pins, map::PENDING_PODS).map(|all| shown(all, |k, v| pending(held, k, v)))
@@ -88,20 +104,27 @@ fn read(node: &Node, held: &Held, name: &str) -> Result<Result<Vec<Entry>, Table
         map::UDP_SERVICES => {
             entries(pins, map::UDP_SERVICES).map(|all| shown(all, |k, v| udp_service(held, k, v)))
         }
-        map::TRAFFIC => totals.traffic().map(|all| shown(all, |k, v| traffic(held, k, v))),
-        map::PACKETS => totals.packets().map(|all| shown(all, packets)),
-        map::UDP_TRAFFIC => totals.udp().map(|all| shown(all, |k, v| udp_traffic(held, k, v))),
-        _ => totals.counters().map(|all| {
-            let counter = |(_, name, count)| Entry {
-                key: Fields::default().text("counter", name),
-                value: Fields::default().number("count", count),
-            };
-            all.into_iter()
-                .filter(|(_, _, count)| *count > 0)
-                .map(counter)
-                .collect()
-        }),
+        map::TRAFFIC => totals(pins, Readings::traffic).map(|all| shown(all, |k, v| traffic(held, k, v))),
+        map::PACKETS => totals(pins, Readings::packets).map(|all| shown(all, packets)),
+        map::UDP_TRAFFIC => totals(pins, Readings::udp).map(|all| shown(all, |k, v| udp_traffic(held, k, v))),
+        map::COUNTERS => totals(pins, Readings::counters).map(|all| counters(&all)),
+        _ => return policy::read(pins, held, name).or_else(|| tracked::read(pins, held, now, name)),
     })
+}
+
+/// What the programs count, as sums of all CPUs.
+fn totals<T>(pins: &Pins, which: impl FnOnce(&Readings) -> Result<T, TableError>) -> Result<T, TableError> {
+    which(&Readings::open(pins)?)
+}
+
+/// Those that are not zero.
+fn counters(all: &[(Counter, &'static str, u64)]) -> Vec<Entry> {
+    let counted = all.iter().filter(|(_, _, count)| *count > 0);
+    let entry = |(_, name, count): &(Counter, &'static str, u64)| Entry {
+        key: fields().text("counter", name),
+        value: fields().number("count", *count),
+    };
+    counted.map(entry).collect()
 }
 
 /// In the order of the keys as they are shown. A hash map that changes while it is read may tell an entry
@@ -228,6 +251,10 @@ fn configuration(index: u32, value: Config) -> (Fields, Fields) {
     let facts = facts
         .flag("watched", has(config::flag::WATCHED))
         .flag("pending", !value.pending.is_none())
+        .flag("policed", has(config::flag::POLICED))
+        .flag("denyWithEperm", has(config::flag::DENY_WITH_EPERM));
+    let facts = facts
+        .number("policyGeneration", value.policy)
         .number("generation", value.generation)
         .number("writtenNs", value.written_ns);
     (fields().number("index", index), facts)

@@ -1,4 +1,7 @@
+use std::path::Path;
+
 use mesh_common::{
+    abi::MAPS,
     addr::Port,
     service::{Algorithm, Region},
 };
@@ -53,8 +56,9 @@ fn what_the_agent_writes_is_in_words() {
             0,
             Config {
                 abi: 1,
-                flags: 1,
+                flags: config::flag::DISABLED | config::flag::POLICED | config::flag::DENY_WITH_EPERM,
                 generation: 3,
+                policy: 7,
                 ..Config::default()
             },
         )),
@@ -70,7 +74,8 @@ fn what_the_agent_writes_is_in_words() {
             "slot=8 -> backend=1 address=10.0.1.2:8080 service=shop/web",
             "id=5 -> address=10.0.9.9:8080",
             "service=shop/web backend=2 -> address=10.0.1.3:8080",
-            "index=0 -> abi=1 disabled=true watched=false pending=false generation=3 writtenNs=0",
+            "index=0 -> abi=1 disabled=true watched=false pending=false policed=true denyWithEperm=true \
+             policyGeneration=7 generation=3 writtenNs=0",
         ]
     );
 }
@@ -218,4 +223,18 @@ fn zero_elements_and_entries_told_twice_are_left_out() {
 }
 "#
     );
+}
+
+#[test]
+fn every_map_is_read_as_itself_or_told_elsewhere() {
+    let nowhere = Pins::new(Path::new("/nonexistent"));
+    let read = |name| read(&nowhere, &sample::held(), Duration::ZERO, name);
+    for spec in MAPS.iter().filter(|spec| elsewhere(spec.name).is_none()) {
+        let error = read(spec.name).expect(spec.name).expect_err(spec.name);
+        let sums = [map::TRAFFIC, map::PACKETS, map::UDP_TRAFFIC].contains(&spec.name);
+        // The sums are opened together, the counters first.
+        let expected = if sums { map::COUNTERS } else { spec.name };
+        assert_eq!(error.map, expected);
+    }
+    assert!(read("ANOTHER").is_none());
 }
