@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::manifest::Manifest;
 use harness::traffic::ask_udp_unconnected;
 use harness::{Market, Sandbox, eventually, market, require_root};
+use mesh_common::abi::{MAPS, MapKind, map};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -105,6 +106,32 @@ fn a_change_of_labels_is_seen() -> Result<()> {
     selected(0)?;
     market.apply(&of_deployment(market::pod(&web.pod, "web")).label("colour", "red"))?;
     selected(1)
+}
+
+#[test]
+fn every_map_with_entries_is_counted_and_dumped() -> Result<()> {
+    require_root!();
+    let (market, _web) = front("maps")?;
+    let sandbox = &market.sandbox;
+    let _agent = sandbox.agent().start()?;
+    assert_eq!(market.ask(10)?, "web");
+    let list = shown(sandbox, "map list")?;
+    let other = [MapKind::SkStorage, MapKind::SockHash, MapKind::RingBuf];
+    for spec in MAPS.iter().filter(|spec| !other.contains(&spec.kind)) {
+        let line = format!("map dump {} -o json", spec.name);
+        let dump: Value = serde_json::from_str(&shown(sandbox, &line)?)?;
+        ensure!(dump["items"].is_array(), "{line}: {dump}");
+        let mut row = list.lines().filter_map(|row| {
+            let mut cells = row.split_whitespace();
+            (cells.next() == Some(spec.name)).then(|| cells.nth(1))
+        });
+        let entries = row.next().flatten();
+        let counted = entries.is_some_and(|cell| cell.parse::<usize>().is_ok());
+        // Of these there is nothing to count: one is one entry, the other has all it can have.
+        let fixed = [map::CONFIG, map::COUNTERS].contains(&spec.name);
+        ensure!(counted != fixed, "{}: {entries:?} in {list}", spec.name);
+    }
+    Ok(())
 }
 
 #[test]
