@@ -89,6 +89,10 @@ pub fn quotas(held: &Held, now: Duration, workload: u32, value: Quotas) -> (Fiel
             Quotas::used(value.flows, now_ns, FLOWS_STRETCH_NS),
         )
         .number(
+            "askedThisMinute",
+            Quotas::used(value.asked, now_ns, FLOWS_STRETCH_NS),
+        )
+        .number(
             "eventsThisSecond",
             Quotas::used(value.events, now_ns, EVENTS_STRETCH_NS),
         );

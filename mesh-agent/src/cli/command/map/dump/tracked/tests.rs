@@ -85,6 +85,7 @@ fn handshakes_quotas_and_sockets_are_in_words() {
     };
     let used = Quotas {
         flows: quota::take(0, nanos(NOW), FLOWS_STRETCH_NS, 9).unwrap(),
+        asked: 0,
         events: quota::take(0, 1, EVENTS_STRETCH_NS, 9).unwrap(),
     };
     let lines = [
@@ -96,7 +97,7 @@ fn handshakes_quotas_and_sockets_are_in_words() {
         lines,
         [
             "local=10.0.1.1:80 remote=192.0.2.1:40000 -> pod=shop/client age=1m10s",
-            "pod=shop/client id=1 -> flowsThisMinute=1 eventsThisSecond=0",
+            "pod=shop/client id=1 -> flowsThisMinute=1 askedThisMinute=0 eventsThisSecond=0",
             "pod=shop/client id=1 local=10.0.1.1:80 remote=10.0.1.2:40000 -> socket=11 own=false \
              receivedMessages=2 receivedBytes=30",
         ]
