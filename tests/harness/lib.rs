@@ -67,7 +67,6 @@ mod process;
 mod program;
 pub mod require;
 mod resolver;
-pub mod rules;
 mod running;
 mod sandbox;
 mod scale;

@@ -1,6 +1,7 @@
 //! The program at the pods' listeners: whom it refuses, whom it lets be, and how long it stays.
 //!
-//! The rules are written into the tables by hand.
+//! Where a test is about the listener alone, the agent runs without packet programs, and nothing else judges what comes
+//! from elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -11,12 +12,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use harness::rules::Rules;
+use harness::manifest;
+use harness::policies::Policies;
 use harness::traffic::{Conversation, TcpServer, ask_tcp};
-use harness::{Agent, Market, Place, Pod, eventually, kernel, market, metrics, patient, require_root, until};
+use harness::{
+    Agent, Market, Place, Pod, eventually, kernel, market, metrics, patient, require, require_root, until,
+};
+use mesh_common::abi::{ABI_VERSION, map};
 use mesh_common::names;
-use mesh_common::rules::{NOTHING, flag};
-use serde_json::Value;
+use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -24,13 +28,34 @@ const SOON: Duration = Duration::from_secs(5);
 const A_LOOK: Duration = Duration::from_secs(13);
 /// A refusal is "at once" within this time: a SYN that nobody answers comes again after a second.
 const AT_ONCE: Duration = Duration::from_millis(500);
-/// The rule set of the pod that is asked, and its open port beside 8080.
-const SET: u32 = 7;
+/// The open port of the pod that is asked, beside 8080.
 const OPEN_PORT: u16 = 9090;
-/// Of the client.
-const CLASS: u32 = 3;
 /// Many.
 const PODS: usize = 50;
+
+/// Ingress of the pods of an app: from everybody to the open port.
+fn one_port(app: &str) -> Value {
+    let mut policy = nobody(app);
+    policy["ingress"] = json!([{"ports": [{"port": OPEN_PORT}]}]);
+    policy
+}
+
+/// As [`one_port`], and from the client to 8080 instead.
+fn the_client_elsewhere(app: &str) -> Value {
+    let mut policy = nobody(app);
+    let client = json!([{"podSelector": {"matchLabels": {"app": "client"}}}]);
+    let strangers = json!([{"ipBlock": {"cidr": "10.0.1.77/32"}}, {"ipBlock": {"cidr": "fd00::1:77/128"}}]);
+    policy["ingress"] = json!([
+        {"from": client, "ports": [{"port": 8080}]},
+        {"from": strangers, "ports": [{"port": OPEN_PORT}]},
+    ]);
+    policy
+}
+
+/// Ingress of the pods of an app: from nobody.
+fn nobody(app: &str) -> Value {
+    json!({"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"]})
+}
 
 /// A client, and a pod `web` at `10.0.1.11` and `fd00::1:11` that listens on 8080 and 9090; only 9090 is allowed. A third
 /// is on the bridge, but not in the mesh.
@@ -39,31 +64,49 @@ struct Scene {
     /// Behind the port that is allowed.
     _open: TcpServer,
     stranger: Pod,
-    rules: Rules,
+    policies: Policies,
     agent: Agent,
     market: Market,
 }
 
 impl Scene {
     fn open(test_name: &str) -> Result<Self> {
+        Self::with(test_name, &[])
+    }
+
+    /// Where no packet program judges.
+    fn alone(test_name: &str) -> Result<Self> {
+        Self::with(test_name, &["--packets", "off"])
+    }
+
+    fn with(test_name: &str, args: &[&str]) -> Result<Self> {
         let market = Market::open(test_name, true)?;
+        market.apply(&market::pod(&market.client, "client"))?;
         let web = market.backend("web", "web", 11)?;
         let open = web
             .pod
             .serve_tcp(SocketAddr::new("::".parse()?, OPEN_PORT), "open")?;
         let stranger = market.pod("stranger", &["10.0.1.77", "fd00::1:77"])?;
-        let agent = market.sandbox.agent().start()?;
-        let rules = Rules::open(&market.sandbox)?;
-        rules.allow(SET, OPEN_PORT)?;
-        rules.govern(web.pod.v4(), [SET, 0], 0)?;
-        Ok(Self {
+        let builder = market.sandbox.agent();
+        let agent = args.iter().fold(builder, |agent, arg| agent.arg(arg)).start()?;
+        let scene = Self {
             web,
             _open: open,
             stranger,
-            rules,
+            policies: Policies::default(),
             agent,
             market,
-        })
+        };
+        scene.enforce(&[one_port("web")])?;
+        Ok(scene)
+    }
+
+    /// Makes these the policies, and waits until they are in force.
+    fn enforce(&self, policies: &[Value]) -> Result<()> {
+        let names: Vec<_> = (0..policies.len()).map(|n| format!("shop/policy-{n}")).collect();
+        let named = names.iter().map(String::as_str).zip(policies);
+        self.policies
+            .switch(&self.market.sandbox, &named.collect::<Vec<_>>())
     }
 
     /// Whether the pod takes a connection to a port of its IPv4 address.
@@ -112,6 +155,15 @@ fn links(market: &Market) -> Result<BTreeMap<PathBuf, u32>> {
 fn link_of(market: &Market, pod: &Pod) -> Result<PathBuf> {
     let dir = market.sandbox.bpffs().join("mesh/v1/links");
     Ok(dir.join(format!("mesh_inbound_{}", pod.netns_cookie()?)))
+}
+
+/// Runs a program to its good end.
+fn run(place: &Place, line: &str) -> Result<()> {
+    let mut words = line.split(' ');
+    let program = words.next().context("no program")?;
+    let output = place.command(program).args(words).output()?;
+    ensure!(output.status.success(), "{line}: {output:?}");
+    Ok(())
 }
 
 fn ask(from: &Place, to: SocketAddr) -> io::Result<()> {
@@ -172,10 +224,7 @@ fn whoever_asks_is_refused_at_once() -> Result<()> {
 fn classes_tell_peers_apart() -> Result<()> {
     require_root!();
     let scene = Scene::open("classes")?;
-    for ip in scene.market.client.ips() {
-        scene.rules.class(*ip, CLASS)?;
-    }
-    scene.rules.allow_class(SET, CLASS, 8080)?;
+    scene.enforce(&[the_client_elsewhere("web")])?;
     for ip in scene.web.pod.ips() {
         ask(scene.market.client.place(), (*ip, 8080).into())?;
         refused(scene.market.client.place(), (*ip, OPEN_PORT).into())?;
@@ -186,20 +235,21 @@ fn classes_tell_peers_apart() -> Result<()> {
 }
 
 #[test]
-fn what_is_established_goes_on() -> Result<()> {
+fn what_is_established_goes_on_while_it_is_allowed() -> Result<()> {
     require_root!();
-    let scene = Scene::open("established")?;
-    let (client, open) = (
-        &scene.market.client,
-        SocketAddr::new(scene.web.pod.v4(), OPEN_PORT),
-    );
-    let mut conversation = client.run(|| Conversation::open(open))?;
-    scene.rules.govern(scene.web.pod.v4(), [NOTHING, 0], 0)?;
+    let scene = Scene::alone("established")?;
+    let open = SocketAddr::new(scene.web.pod.v4(), OPEN_PORT);
+    let (client, stranger) = (&scene.market.client, &scene.stranger);
+    let mut denied = client.run(|| Conversation::open(open))?;
+    let mut allowed = stranger.run(|| Conversation::open(open))?;
+    scene.enforce(&[the_client_elsewhere("web")])?;
     refused(client.place(), open)?;
-    conversation.echo(&vec![7; 100_000])?;
-    // Rules that are gone hold nobody back.
-    scene.rules.release(scene.web.pod.v4())?;
+    allowed.echo(&vec![7; 100_000])?;
+    ensure!(until(SOON, || denied.echo(b"still here?").is_err()), "it goes on");
+    // Policies that are gone hold nobody back.
+    scene.enforce(&[])?;
     scene.ask(client.place(), 8080)?;
+    allowed.echo(b"still here")?;
     Ok(())
 }
 
@@ -210,8 +260,8 @@ fn a_pod_talks_to_itself() -> Result<()> {
     let two = scene.market.pod("two", &["10.0.1.31", "10.0.1.32"])?;
     let _two = two.serve_tcp("0.0.0.0:8080".parse()?, "two")?;
     scene.market.apply(&market::pod(&two, "two"))?;
+    scene.enforce(&[nobody("web"), nobody("two")])?;
     for ip in scene.web.pod.ips().iter().chain(two.ips()) {
-        scene.rules.govern(*ip, [NOTHING, 0], 0)?;
         refused(scene.market.client.place(), (*ip, 8080).into())?;
     }
     for ip in scene.web.pod.ips() {
@@ -231,15 +281,14 @@ fn a_pod_talks_to_itself() -> Result<()> {
 #[test]
 fn other_interfaces_are_let_be() -> Result<()> {
     require_root!();
-    let scene = Scene::open("secondary")?;
-    scene.rules.govern(scene.web.pod.v4(), [NOTHING, 0], 0)?;
+    let scene = Scene::alone("secondary")?;
+    scene.enforce(&[nobody("web")])?;
     for line in [
-        "link add net1 type veth peer name net1-end",
-        "addr add 10.0.9.11/32 dev net1",
-        "link set net1 up",
+        "ip link add net1 type veth peer name net1-end",
+        "ip addr add 10.0.9.11/32 dev net1",
+        "ip link set net1 up",
     ] {
-        let output = scene.web.pod.command("ip").args(line.split(' ')).output()?;
-        ensure!(output.status.success(), "{output:?}");
+        run(scene.web.pod.place(), line)?;
     }
     refused(scene.market.client.place(), "10.0.1.11:8080".parse()?)?;
     ask(scene.market.client.place(), "10.0.9.11:8080".parse()?)?;
@@ -249,8 +298,8 @@ fn other_interfaces_are_let_be() -> Result<()> {
 #[test]
 fn the_hosts_own_sockets_pass() -> Result<()> {
     require_root!();
-    let scene = Scene::open("host")?;
-    scene.rules.govern(scene.web.pod.v4(), [NOTHING, 0], 0)?;
+    let scene = Scene::alone("host")?;
+    scene.enforce(&[nobody("web")])?;
     let host = scene.market.sandbox.outside_pod();
     for ip in scene.web.pod.ips() {
         for _ in 0..3 {
@@ -259,8 +308,67 @@ fn the_hosts_own_sockets_pass() -> Result<()> {
     }
     // It is the socket that passes, not the address: what nobody saw connect is a peer.
     refused(&scene.market.sandbox.node(), "10.0.1.11:8080".parse()?)?;
-    scene.rules.set_policed(false)?;
-    refused(host, "10.0.1.11:8080".parse()?)?;
+    scene.counted("denied", 1)
+}
+
+/// Without policies nobody asks whose sockets they are, and the host's connections cost nothing.
+#[test]
+fn the_hosts_own_sockets_are_noted_only_where_there_are_policies() -> Result<()> {
+    require_root!();
+    let market = Market::open("host-noted", true)?;
+    let web = market.backend("web", "web", 11)?;
+    let _agent = market.sandbox.agent().arg("--packets").arg("off").start()?;
+    let host = market.sandbox.outside_pod();
+    let table = market
+        .sandbox
+        .bpffs()
+        .join(format!("mesh/v{ABI_VERSION}/maps"))
+        .join(map::HOST_FLOWS);
+    for _ in 0..3 {
+        ask(host, (web.pod.v4(), 8080).into())?;
+    }
+    assert_eq!(kernel::entries(&table)?, 0);
+    Policies::default().switch(&market.sandbox, &[("shop/web", &nobody("web"))])?;
+    ask(host, (web.pod.v4(), 8080).into())?;
+    assert_eq!(kernel::entries(&table)?, 1);
+    Ok(())
+}
+
+/// What kube-proxy makes of a Service, for the host's own sockets.
+const TRANSLATION: &str = "table ip services {
+    chain own {
+        type nat hook output priority -100
+        ip daddr 10.96.0.10 tcp dport 80 dnat to 10.0.1.11:8080
+    }
+}
+";
+
+/// When its socket connects, nothing tells that it will be a pod: the packet shows it.
+#[test]
+fn the_hosts_own_sockets_pass_by_way_of_a_service() -> Result<()> {
+    require_root!();
+    require!(harness::require::program("nft"));
+    let scene = Scene::open("host-service")?;
+    scene.market.apply(&market::service("web", 10))?;
+    scene.enforce(&[nobody("web")])?;
+    let (node, service) = (scene.market.sandbox.node(), market::address(10, 80));
+    let file = scene.market.sandbox.run_dir().join("services.nft");
+    std::fs::write(&file, TRANSLATION)?;
+    let loaded = run(&node, &format!("nft -f {}", file.display()));
+    require!(loaded.map_err(|error| format!("translation on the node: {error:#}")));
+    run(&node, "ip route add 10.96.0.0/16 dev br0")?;
+    for host in [scene.market.sandbox.outside_pod(), &node] {
+        for _ in 0..3 {
+            let answer = host.run(|| ask_tcp(service));
+            let answer = answer.with_context(|| format!("{} by way of {service}", host.name()))?;
+            ensure!(answer.name == "web", "{answer:?}");
+        }
+    }
+    assert_eq!(scene.said("denied")?, 0);
+    // It opens no door to others.
+    for from in [scene.market.client.place(), scene.stranger.place()] {
+        refused(from, "10.0.1.11:8080".parse()?)?;
+    }
     scene.counted("denied", 2)
 }
 
@@ -268,8 +376,14 @@ fn the_hosts_own_sockets_pass() -> Result<()> {
 fn an_audit_lets_pass_and_counts() -> Result<()> {
     require_root!();
     let scene = Scene::open("audit")?;
-    scene.rules.govern(scene.web.pod.v4(), [SET, 0], flag::AUDIT)?;
-    scene.ask(scene.market.client.place(), 8080)?;
+    let shop = manifest::namespace("shop", true);
+    let audited = names::policy_mode::ANNOTATION;
+    scene
+        .market
+        .apply(&shop.clone().annotation(audited, names::policy_mode::AUDIT))?;
+    let is_let_in = || scene.ask(scene.market.client.place(), 8080).is_ok();
+    ensure!(until(SOON, is_let_in), "it is still refused");
+    scene.counted("audited", 1)?;
     scene.ask(scene.stranger.place(), 8080)?;
     scene.ask(scene.stranger.place(), OPEN_PORT)?;
     scene.counted("audited", 2)?;
@@ -280,10 +394,13 @@ fn an_audit_lets_pass_and_counts() -> Result<()> {
         .run(|| std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2"))?;
     scene.ask(scene.stranger.place(), 8080)?;
     scene.counted("audited", 3)?;
-    scene.rules.govern(scene.web.pod.v4(), [SET, 0], 0)?;
-    refused(scene.stranger.place(), "10.0.1.11:8080".parse()?)?;
+    scene.market.apply(&shop)?;
+    let before = scene.said("denied")?;
+    eventually(SOON, || {
+        refused(scene.stranger.place(), "10.0.1.11:8080".parse()?)
+    })?;
     scene.ask(scene.stranger.place(), OPEN_PORT)?;
-    scene.counted("denied", 1)
+    scene.counted("denied", before + 1)
 }
 
 /// Connects again and again until told to stop; how often the answer was as wanted, and all that were not.
@@ -379,7 +496,7 @@ fn it_goes_with_the_pod() -> Result<()> {
 #[test]
 fn what_is_taken_away_is_put_back() -> Result<()> {
     require_root!();
-    let scene = Scene::open("mended")?;
+    let scene = Scene::alone("mended")?;
     let link = link_of(&scene.market, &scene.web.pod)?;
     std::fs::remove_file(&link)?;
     // The kernel detaches a link that is gone a moment later.
@@ -413,20 +530,17 @@ fn what_is_taken_away_is_put_back() -> Result<()> {
 #[test]
 fn an_address_that_is_no_pods_has_no_rules() -> Result<()> {
     require_root!();
-    let scene = Scene::open("foreign")?;
+    let scene = Scene::alone("foreign")?;
     // The pod gives itself the address of another that has rules: those hold.
     let other = scene.market.backend("other", "other", 12)?;
     let victim: IpAddr = other.pod.v4();
-    scene.rules.govern(victim, [NOTHING, 0], 0)?;
+    scene.enforce(&[one_port("web"), nobody("other")])?;
     other.tcp.stop();
-    for line in ["addr add 10.0.1.12/32 dev lo", "addr add 10.0.1.200/32 dev lo"] {
-        let output = scene.web.pod.command("ip").args(line.split(' ')).output()?;
-        ensure!(output.status.success(), "{output:?}");
+    for ip in ["10.0.1.12", "10.0.1.200"] {
+        run(scene.web.pod.place(), &format!("ip addr add {ip}/32 dev lo"))?;
     }
     ask(scene.stranger.place(), "10.0.1.200:8080".parse()?)?;
-    let via = ["route", "add", "10.0.1.12/32", "via", "10.0.1.11"];
-    let output = scene.stranger.command("ip").args(via).output()?;
-    ensure!(output.status.success(), "{output:?}");
+    run(scene.stranger.place(), "ip route add 10.0.1.12/32 via 10.0.1.11")?;
     refused(scene.stranger.place(), (victim, 8080).into())
 }
 
@@ -456,8 +570,9 @@ fn many_namespaces() -> Result<()> {
     }
     let mut agent = market.sandbox.agent().start()?;
     let start = Instant::now();
-    for pod in &pods {
-        market.apply(&market::pod(pod, "many"))?;
+    for (number, pod) in pods.iter().enumerate() {
+        let app = if number == 0 { "first" } else { "many" };
+        market.apply(&market::pod(pod, app))?;
     }
     let all = || links(&market).is_ok_and(|links| links.len() == PODS + 1);
     assert!(until(patient(SOON), all), "{}", agent.log());
@@ -469,9 +584,8 @@ fn many_namespaces() -> Result<()> {
     let restarted = start.elapsed();
     assert_eq!(links(&market)?, before);
 
-    let rules = Rules::open(&market.sandbox)?;
+    Policies::default().switch(&market.sandbox, &[("shop/first", &nobody("first"))])?;
     let (first, second) = (&pods[0], &pods[1]);
-    rules.govern(first.v4(), [SET, 0], 0)?;
     let refused = median(market.client.place(), (first.v4(), 8080).into(), 200)?;
     let closed = median(market.client.place(), (second.v4(), 8080).into(), 200)?;
     eprintln!(
