@@ -10,7 +10,6 @@ use std::path::Path;
 
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
-const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -133,12 +132,6 @@ impl Table {
         self.check(key.len(), value.len())?;
         let mut entry = self.entry(key, value.as_ptr().expose_provenance());
         bpf(MAP_UPDATE_ELEM, &mut entry).map(drop)
-    }
-
-    /// Removes an entry that is there.
-    pub fn remove(&self, key: &[u8]) -> io::Result<()> {
-        self.check(key.len(), self.value_size as usize)?;
-        bpf(MAP_DELETE_ELEM, &mut self.entry(key, 0)).map(drop)
     }
 
     fn check(&self, key: usize, value: usize) -> io::Result<()> {
