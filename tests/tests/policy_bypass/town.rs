@@ -125,14 +125,12 @@ impl Town {
         Ok(())
     }
 
-    /// How many were denied so far.
+    /// How many were denied so far, and how many open connections were closed since they are by now.
     pub fn denials(&self) -> Result<u64> {
         let text = self.agent()?.metrics()?;
-        Ok(metrics::sum(
-            &text,
-            "mesh_verdicts_total",
-            &[("verdict", "denied")],
-        ))
+        let denied = metrics::sum(&text, "mesh_verdicts_total", &[("verdict", "denied")]);
+        let closed = metrics::sum(&text, "mesh_sockets_destroyed_total", &[("reason", "denied")]);
+        Ok(denied + closed)
     }
 
     /// Does something that must be counted as a denial.
