@@ -16,7 +16,8 @@ use harness::manifest;
 use harness::policies::Policies;
 use harness::traffic::{Conversation, TcpServer, ask_tcp};
 use harness::{
-    Agent, Market, Place, Pod, eventually, kernel, market, metrics, patient, require, require_root, until,
+    Agent, AgentBuilder, Market, Place, Pod, eventually, kernel, market, metrics, patient, require,
+    require_root, until,
 };
 use mesh_common::abi::{ABI_VERSION, map};
 use mesh_common::names;
@@ -88,7 +89,7 @@ impl Scene {
             .serve_tcp(SocketAddr::new("::".parse()?, OPEN_PORT), "open")?;
         let stranger = market.pod("stranger", &["10.0.1.77", "fd00::1:77"])?;
         let builder = market.sandbox.agent();
-        let agent = args.iter().fold(builder, |agent, arg| agent.arg(arg)).start()?;
+        let agent = args.iter().fold(builder, AgentBuilder::arg).start()?;
         let scene = Self {
             web,
             _open: open,
