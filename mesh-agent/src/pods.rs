@@ -10,4 +10,5 @@ pub mod look;
 pub mod pending;
 pub mod removed;
 pub mod unobserved;
+pub mod unseen;
 pub mod watch;

@@ -14,6 +14,7 @@ use crate::{datapath::pins::Pins, pods::unobserved::Unobserved};
 
 mod removed;
 pub mod unobserved;
+mod unseen;
 mod upkeep;
 
 /// What is counted; copies count together.
@@ -85,8 +86,12 @@ impl Sockets {
     /// Does what is to be done.
     pub fn step(&mut self, step: Step, engine: &Engine) {
         match step {
-            Step::Removed(step) => self.removed.step(step, engine),
-            Step::Unobserved(found) => self.unobserved.keep(found),
+            Step::Removed(step) => self.removed.step(step, engine, self.unobserved.known()),
+            Step::Unobserved(found) => {
+                if self.unobserved.keep(found) {
+                    self.removed.look_again();
+                }
+            }
         }
     }
 

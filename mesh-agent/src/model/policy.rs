@@ -7,6 +7,7 @@
 //! and its node's own sockets reach every pod, whatever policies say. Pods in the network of their node are no pods
 //! here: no policy selects them, and to others they are the node's addresses.
 
+mod begun;
 mod class;
 mod cluster;
 mod drift;
@@ -25,6 +26,7 @@ pub mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use begun::{Begun, Ports, passages};
 pub use class::Classes;
 pub use cluster::{Cluster, NamedPort, Owner, Pod};
 pub use drift::drift;

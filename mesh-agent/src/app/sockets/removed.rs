@@ -1,10 +1,13 @@
 //! Ends the connections that cannot go on, since their endpoint is gone ([`crate::model::ending`] tells which) or a policy
 //! denies them by now: the kernel destroys their sockets, each in the network namespace of its pod.
 //!
-//! After a change every connection on record is looked at; what changes meanwhile waits for the next look. A `connect()`
+//! After a change every connection on record is looked at, and those from before the mesh; what changes meanwhile waits for the next look. A `connect()`
 //! that was under way during a look is seen by one that comes later.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use mesh_common::flow::LiveFlow;
 use prometheus_client::{
@@ -15,6 +18,7 @@ use prometheus_client::{
 use tokio::{task::JoinHandle, time::sleep_until};
 
 use self::pace::Pace;
+use super::unseen::{self, Suspect, Unseen};
 use crate::{
     app::engine::Engine,
     datapath::{
@@ -25,7 +29,10 @@ use crate::{
         ending::{Judge, Target, Why},
         policy::Passage,
     },
-    pods::removed::{self, Connection, Outcome, RemovedError},
+    pods::{
+        removed::{self, Connection, Outcome, RemovedError},
+        unobserved::Unobserved,
+    },
     sys::sock_diag::DestroyError,
 };
 
@@ -52,13 +59,15 @@ impl Destroyed {
     }
 }
 
-/// The connections on record.
+/// The connections on record, and what is none.
 #[derive(Default)]
 pub struct Records {
     /// By where they were sent.
     targets: HashMap<Target, Vec<Connection>>,
     /// By what policies ask.
     passages: HashMap<Passage, Vec<Connection>>,
+    /// Those that no program saw begin.
+    unseen: Vec<Unseen>,
 }
 
 /// Ends connections to endpoints that are gone.
@@ -125,6 +134,11 @@ impl Removed {
         }
     }
 
+    /// There is something to look at that no change tells of.
+    pub fn look_again(&mut self) {
+        self.pace.changed(Instant::now());
+    }
+
     /// Comes when there is something to do; may be dropped at any time.
     pub async fn next(&mut self) -> Step {
         let step = match &mut self.work {
@@ -146,12 +160,14 @@ impl Removed {
     }
 
     /// Does what is to be done.
-    pub fn step(&mut self, step: Step, engine: &Engine) {
+    pub fn step(&mut self, step: Step, engine: &Engine, unobserved: &Unobserved) {
         match step {
             Step::Look => {
                 self.pace.begins(Instant::now());
                 let pins = self.pins.clone();
-                self.work = Work::Listing(tokio::task::spawn_blocking(move || records(&pins)));
+                let suspects = unseen::suspects(engine, unobserved);
+                let work = tokio::task::spawn_blocking(move || records(&pins, &suspects));
+                self.work = Work::Listing(work);
             }
             Step::Judge(Ok(records)) => {
                 self.unlisted = None;
@@ -207,9 +223,14 @@ impl Removed {
     }
 }
 
-fn records(pins: &Pins) -> Result<Records, ListingError> {
+fn records(pins: &Pins, suspects: &[Suspect]) -> Result<Records, ListingError> {
     let mut records = Records::default();
-    for LiveFlow { sock, .. } in listing::read_all(pins)? {
+    let flows = listing::read_all(pins)?;
+    if !suspects.is_empty() {
+        let recorded: HashSet<u64> = flows.iter().map(|flow| flow.sock.cookie).collect();
+        records.unseen = unseen::list(suspects, &recorded);
+    }
+    for LiveFlow { sock, .. } in flows {
         if let Some(target) = Target::of(&sock) {
             let connection = Connection::of(target.protocol, &sock);
             records.targets.entry(target).or_default().push(connection);
@@ -223,6 +244,7 @@ fn records(pins: &Pins) -> Result<Records, ListingError> {
 }
 
 fn doomed(records: Records, engine: &Engine) -> Vec<(Connection, Why)> {
+    let unseen = unseen::denied(&records.unseen, engine);
     let mut judge = Judge::new(engine.cluster(), engine.ledger());
     let removed = records.targets.into_iter().filter_map(|(target, connections)| {
         let why = judge.why(&target)?;
@@ -238,5 +260,6 @@ fn doomed(records: Records, engine: &Engine) -> Vec<(Connection, Why)> {
     });
     let mut doomed: Vec<_> = removed.flatten().collect();
     doomed.extend(denied.flatten());
+    doomed.extend(unseen.into_iter().map(|connection| (connection, Why::Denied)));
     doomed
 }

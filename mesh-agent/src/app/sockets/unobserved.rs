@@ -93,17 +93,28 @@ impl Count {
         })
     }
 
-    /// Keeps what was found.
-    pub fn keep(&mut self, found: Unobserved) {
+    /// What was found.
+    #[must_use]
+    pub const fn known(&self) -> &Unobserved {
+        &self.known
+    }
+
+    /// Keeps what was found; returns whether there are sockets in it that were not known.
+    pub fn keep(&mut self, found: Unobserved) -> bool {
         let total: usize = found.values().map(BTreeSet::len).sum();
         self.gauge.set(i64::try_from(total).unwrap_or(i64::MAX));
         if self.known == found {
-            return;
+            return false;
         }
+        let none = BTreeSet::new();
+        let grew = found
+            .iter()
+            .any(|(netns, sockets)| !sockets.is_subset(self.known.get(netns).unwrap_or(&none)));
         self.known = found;
         if let Err(error) = note::store(&self.run_dir, FILE, &self.known) {
             tracing::warn!(%error, "meshctl will not know of unobserved sockets");
         }
+        grew
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use mesh_common::abi::map;
 use mesh_common::addr::{Addr, Port};
 use mesh_common::decide::policy as decide;
-use mesh_common::policy::{Direction, PolicyKey};
+use mesh_common::policy::{Direction, OPEN, PolicyKey};
 
 use super::{NamespaceFacts, Observed, Op, PodFacts, RuleRef};
 use crate::model::desired::{ObjectName, PodKey};
@@ -317,6 +317,13 @@ impl Enforcement {
             (map::CIDRS, count(self.classes.prefixes), cidrs),
             (map::POD_RULES, count(self.tenants.len()), pods),
         ]
+    }
+
+    /// Whether some policy selects a pod of this node, so that its rules can deny anything.
+    #[must_use]
+    pub fn isolates(&self, workload: u32) -> bool {
+        let tenant = self.tenants.get(&workload);
+        tenant.is_some_and(|tenant| tenant.numbers.iter().any(|&set| set != OPEN))
     }
 
     /// What the rules of a pod of this node say of a flow, as the kernel's programs read them; `None` where they know
