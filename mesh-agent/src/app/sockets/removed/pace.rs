@@ -1,10 +1,12 @@
-//! When to look for connections that cannot go on: soon after a change, and once more when nobody can be on the way any
-//! more who knew the tables from before it.
+//! When to look for connections that cannot go on: soon after a change, once more for those that were on their way then,
+//! and a last time when nobody can be on the way any more who knew the tables from before it.
 
 use std::time::{Duration, Instant};
 
 use crate::model::ledger::REST;
 
+/// By then, most of what was on its way is there.
+const SECOND: Duration = Duration::from_secs(1);
 /// Looks may take this part of the time, no more,
 const SHARE: u32 = 20;
 /// as long as they don't come more often than this
@@ -16,6 +18,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Pace {
     wanted: bool,
+    again: Option<Instant>,
     settled: Option<Instant>,
     began: Instant,
     not_before: Instant,
@@ -26,6 +29,7 @@ impl Pace {
     pub const fn new(now: Instant) -> Self {
         Self {
             wanted: false,
+            again: None,
             settled: None,
             began: now,
             not_before: now,
@@ -35,6 +39,7 @@ impl Pace {
     /// Something changed.
     pub fn changed(&mut self, now: Instant) {
         self.wanted = true;
+        self.again = Some(now + SECOND);
         self.settled = Some(now + REST);
     }
 
@@ -47,6 +52,7 @@ impl Pace {
     pub fn begins(&mut self, now: Instant) {
         self.began = now;
         self.wanted = false;
+        self.again = self.again.filter(|&again| again > now);
         self.settled = self.settled.filter(|&settled| settled > now);
     }
 
@@ -60,7 +66,7 @@ impl Pace {
         let due = if self.wanted {
             Some(self.began)
         } else {
-            self.settled
+            self.again.or(self.settled)
         };
         due.map(|due| due.max(self.not_before))
     }
@@ -81,6 +87,9 @@ mod tests {
         assert_eq!(pace.due(), Some(start));
         pace.begins(start);
         pace.ended(start + MS);
+        assert_eq!(pace.due(), Some(start + SECOND));
+        pace.begins(start + SECOND);
+        pace.ended(start + SECOND + MS);
         assert_eq!(pace.due(), Some(start + REST));
         pace.begins(start + REST);
         pace.ended(start + REST + MS);

@@ -93,12 +93,12 @@ fn a_pending_pod_is_known_by_its_cgroup_until_its_namespace_is() {
     assert_eq!(node.workload(1, Some(&wanted)).ops, []);
     assert_eq!(node.retire().ops, []);
     wanted.addresses = vec![pod_addr(1)];
-    let flags = flag::LOCAL | flag::ENROLLED;
+    let flags = flag::LOCAL | flag::ENROLLED | flag::CLOSED;
     assert!(node.workload(1, Some(&wanted)).ops.contains(&set(1, 1, flags)));
     wanted.netns = Some(101);
     let ops = node.workload(1, Some(&wanted)).ops;
     assert!(
-        matches!(ops[..], [Op::SetPod { netns: 101, pod }, Op::RemovePending(7)] if pod.workload.flags() == 0)
+        matches!(ops[..], [Op::SetPod { netns: 101, pod }, Op::RemovePending(7)] if pod.workload.flags() == flag::CLOSED)
     );
     node.assert_as_expected();
 
