@@ -129,7 +129,7 @@ impl Quotas {
     /// What a word says was used in the stretch that `now_ns` lies in.
     #[must_use]
     pub const fn used(word: u64, now_ns: u64, stretch_ns: u64) -> u64 {
-        let stretch = now_ns / stretch_ns & LOW;
+        let stretch = (now_ns / stretch_ns) & LOW;
         if word >> 32 == stretch { word & LOW } else { 0 }
     }
 }

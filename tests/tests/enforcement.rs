@@ -44,7 +44,7 @@ impl Scene {
         eventually(SOON, || {
             let owned = std::fs::read_dir(scene.market.sandbox.bpffs().join("mesh/v1/links"))?;
             let links = owned.filter(|entry| {
-                let name = entry.as_ref().map(|entry| entry.file_name());
+                let name = entry.as_ref().map(std::fs::DirEntry::file_name);
                 name.is_ok_and(|name| name.to_string_lossy().contains("_pod_"))
             });
             ensure!(way != "tcx" || links.count() == 4, "not attached");

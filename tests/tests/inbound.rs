@@ -105,9 +105,9 @@ impl Scene {
     /// Makes these the policies, and waits until they are in force.
     fn enforce(&self, policies: &[Value]) -> Result<()> {
         let names: Vec<_> = (0..policies.len()).map(|n| format!("shop/policy-{n}")).collect();
-        let named = names.iter().map(String::as_str).zip(policies);
+        let all = names.iter().map(String::as_str).zip(policies);
         self.policies
-            .switch(&self.market.sandbox, &named.collect::<Vec<_>>())
+            .switch(&self.market.sandbox, &all.collect::<Vec<_>>())
     }
 
     /// Whether the pod takes a connection to a port of its IPv4 address.

@@ -61,7 +61,7 @@ impl Town {
         manifests.apply(&into_web())?;
         let agent = options
             .iter()
-            .fold(shop.sandbox.agent(), |agent, option| agent.arg(option));
+            .fold(shop.sandbox.agent(), harness::AgentBuilder::arg);
         let agent = agent.start()?;
         Ok(Self { agent, shop })
     }
