@@ -180,8 +180,8 @@ fn an_address_in_two_namespaces_matches_neither() -> Result<()> {
     require_root!();
     let (market, _web) = Market::with_one_web("twins")?;
     let twins = [
-        market.pod("twin-a", &["10.0.1.51", "10.0.1.50"])?,
-        market.pod("twin-b", &["10.0.1.52", "10.0.1.50"])?,
+        market.pod("twin-a", &["10.0.1.50", "10.0.1.51"])?,
+        market.pod("twin-b", &["10.0.1.50", "10.0.1.52"])?,
     ];
     market.apply(&manifest::pod("shop", "twin", &[], &["10.0.1.50".parse()?]))?;
     let agent = market.sandbox.agent().start()?;

@@ -140,12 +140,13 @@ pub(super) fn watch(world: &mut World, asked: &[Asked], until: Option<usize>) ->
         judged_again |= *op == Op::JudgeAgain;
         let now = world.verdicts(asked, &sources);
         for (place, now) in now.iter().enumerate() {
-            // A source that had not this address before was known to others by it nevertheless.
+            // A source that had not this address before, or has it no longer, is known to others by it nevertheless.
             let direct = place / (sources.len() + 1) * (sources.len() + 1);
             let before = before[place].or(before[direct]);
-            if now.is_some() && *now != before && *now != after[place] {
+            let at_last = after[place].or(after[direct]);
+            if now.is_some() && *now != before && *now != at_last {
                 let asked = asked[place / (sources.len() + 1)];
-                let seen = [before, *now, after[place]];
+                let seen = [before, *now, at_last];
                 return Err(format!("{asked:?} after {at} {op:?}: {seen:?}\nof {ops:#?}"));
             }
             if judged_again && *now != after[place] {
