@@ -93,15 +93,6 @@ fn at(ifindex: u32) -> Option<Tagged> {
     })
 }
 
-/// Whether what comes to a pod bears the address of a pod of this node, and did not come from that one's interface. A
-/// function of its own, since the stack is short.
-#[inline(never)]
-pub fn is_forged(from: u32, source: &Addr) -> bool {
-    let here = workload::flag::LOCAL | workload::flag::ENROLLED;
-    let owner = pod::owner(source).filter(|owner| owner.flags() & here == here);
-    owner.is_some_and(|owner| at(from).is_none_or(|pod| pod.id() != owner.id()))
-}
-
 /// Whether a packet bears an address of the pod, as its source or destination.
 #[inline(always)]
 fn is_addressed(ctx: &TcContext, pod: &Pod, packet: &Packet) -> bool {

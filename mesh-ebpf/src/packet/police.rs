@@ -9,7 +9,7 @@ use mesh_common::{
     counter::Counter,
     decide::track::{self as decide, Change, Decision, Ruling, Segment, Standing},
     inbound::Inbound,
-    policy::{ANYBODY, Direction, OPEN, Transport},
+    policy::{Direction, OPEN, Transport},
     rules,
 };
 
@@ -173,12 +173,7 @@ pub fn rule(pod: &Pod, key: &TrackKey, direction: Direction) -> Ruling {
         )
     };
     let flow = Flow {
-        // Whose packet bears another pod's address is nobody that a rule knows.
-        peer: if pod.way as u8 == Direction::Ingress as u8 && guard::is_forged(pod.from, &key.remote) {
-            ANYBODY
-        } else {
-            judge::class_of(&key.remote)
-        },
+        peer: judge::class_of(&key.remote),
         protocol: key.protocol,
         port: match direction {
             Direction::Egress => remote_port,

@@ -107,17 +107,3 @@ fn the_nodes_address_from_outside() -> Result<()> {
         ],
     )
 }
-
-/// A pod of this node sends from this node.
-#[test]
-fn a_local_pods_address_from_outside() -> Result<()> {
-    require_root!();
-    let guard = guard();
-    Town::build("outside-pod")?.closes(
-        &[&[("shop/guard", &guard)]],
-        &[
-            ("IPv4", |town| datagram(town, 0, town.friend.v4())),
-            ("IPv6", |town| datagram(town, 1, town.friend.v6())),
-        ],
-    )
-}
