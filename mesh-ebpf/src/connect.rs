@@ -9,7 +9,7 @@ use mesh_common::{
 
 use crate::{
     backend::{self, Choice},
-    context::{self, PROCEED},
+    context::{self, PROCEED, REJECT},
     count::count,
     permit::{self, Passage, leads},
     pod,
@@ -62,7 +62,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     };
     let to = leads(&frontend, chosen.as_ref());
     if !is_probe(protocol, to.port)
-        && let Some(refused) = permit::refused(
+        && permit::refused(
             ctx,
             &Passage {
                 asked: &asked,
@@ -71,7 +71,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
             },
         )
     {
-        return refused;
+        return REJECT;
     }
     let Some(chosen) = chosen else {
         remember::forget(ctx);

@@ -16,7 +16,7 @@ use mesh_common::addr::{Addr, Port, Protocol};
 /// Return value of a hook: go on.
 pub const PROCEED: i32 = 1;
 /// Return value of a hook: the system call fails.
-const REJECT: i32 = 0;
+pub const REJECT: i32 = 0;
 
 /// What a refused caller gets from a host that has no listener.
 const ECONNREFUSED: i32 = 111;

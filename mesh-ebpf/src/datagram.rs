@@ -6,7 +6,7 @@ use mesh_common::{addr::Protocol, counter::Counter, service::Frontend};
 
 use crate::{
     backend::{self, Choice},
-    context::{self, PROCEED},
+    context::{self, PROCEED, REJECT},
     count::count,
     permit::{self, Passage, leads},
     pod,
@@ -78,8 +78,8 @@ fn send<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         to: leads(&frontend, chosen.as_ref()),
         protocol: Protocol::Udp,
     };
-    if let Some(refused) = permit::refused(ctx, &passage) {
-        return refused;
+    if permit::refused(ctx, &passage) {
+        return REJECT;
     }
     let Some(chosen) = chosen else {
         if !connected {

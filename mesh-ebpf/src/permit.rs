@@ -62,10 +62,17 @@ pub fn leads(asked: &Frontend, chosen: Option<&Chosen>) -> Place {
     }
 }
 
-/// The return value of the hook where it may not; `None` where it may. A function of its own, since hooks would run out of
-/// stack.
+/// Whether it may not: the caller's error is set, and the hook is to return [`context::REJECT`]. A function of its own, since
+/// hooks would run out of stack; its answer is a flag, since Linux 6.1 knows nothing of a hook's value that was kept on
+/// the stack.
 #[inline(never)]
-pub fn refused(ctx: &SockAddrContext, passage: &Passage<'_>) -> Option<i32> {
+pub fn refused(ctx: &SockAddrContext, passage: &Passage<'_>) -> bool {
+    judged(ctx, passage).is_some()
+}
+
+/// What is refused; `None` where it may.
+#[inline(always)]
+fn judged(ctx: &SockAddrContext, passage: &Passage<'_>) -> Option<i32> {
     let (pod, protocol) = (passage.asked.pod, passage.protocol);
     let Place { addr: to, port, .. } = passage.to;
     if to.is_loopback() {
