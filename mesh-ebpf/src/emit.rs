@@ -37,24 +37,13 @@ pub fn event(kind: EventKind, sock: &SockState, tcp: &TcpFigures, received: Move
     });
 }
 
-/// What is said of a socket or datagram that was refused at once.
-pub struct Refusal<'a> {
-    /// What happened.
-    pub kind: EventKind,
-    /// Who asked for what.
-    pub asked: &'a Asked<'a>,
-    /// Where that led; unspecified where it led nowhere.
-    pub to: Place,
-    /// What policies had to do with it.
-    pub denial: Denial,
-}
-
 /// Sends word of a socket or datagram that was refused at once, or would have been.
 ///
 /// The record is cleared and filled where it lies: made of a default value it would take half of the stack. A function of
-/// its own for the same reason.
+/// its own for the same reason. What it needs comes in registers: a pointer that lay in a value on the stack keeps its
+/// place there for good without `CAP_PERFMON`.
 #[inline(never)]
-pub fn refused(refusal: &Refusal<'_>) {
+pub fn refused(kind: EventKind, asked: &Asked<'_>, to: &Place, denial: &Denial) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         count(Counter::EventsLost);
         return;
@@ -65,20 +54,20 @@ pub fn refused(refusal: &Refusal<'_>) {
         pod,
         frontend,
         service,
-    } = *refusal.asked;
+    } = *asked;
     // SAFETY: the record was reserved just now, and all zero is a valid one.
     let event = unsafe { &mut *event };
-    event.kind = refusal.kind as u32;
+    event.kind = kind as u32;
     event.protocol = u32::from(frontend.protocol);
     // SAFETY: the helper has no preconditions.
     event.at_ns = unsafe { bpf_ktime_get_ns() };
-    event.denial = refusal.denial;
+    event.denial = *denial;
     let sock = &mut event.sock;
     (sock.asked_addr, sock.asked_port) = (frontend.addr, frontend.port);
     (sock.service, sock.pod, sock.netns) = (service, pod.workload, pod.netns);
     sock.flags = if pod.pending { flag::PENDING } else { 0 };
-    (sock.remote_addr, sock.remote_port) = (refusal.to.addr, refusal.to.port);
-    sock.peer = pod::workload_at(&refusal.to.addr);
+    (sock.remote_addr, sock.remote_port) = (to.addr, to.port);
+    sock.peer = pod::workload_at(&to.addr);
     entry.submit(if is_filling() { FORCE_WAKEUP } else { NO_WAKEUP });
 }
 

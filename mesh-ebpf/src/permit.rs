@@ -17,7 +17,7 @@ use crate::{
     backend::Chosen,
     context,
     count::count,
-    emit::{self, Refusal},
+    emit,
     judge::{self, Flow, Judgement},
     pod::{self, Pod},
     refuse::{self, Asked},
@@ -67,24 +67,22 @@ pub fn leads(asked: &Frontend, chosen: Option<&Chosen>) -> Place {
 /// the stack.
 #[inline(never)]
 pub fn refused(ctx: &SockAddrContext, passage: &Passage<'_>) -> bool {
-    judged(ctx, passage).is_some()
-}
-
-/// What is refused; `None` where it may.
-#[inline(always)]
-fn judged(ctx: &SockAddrContext, passage: &Passage<'_>) -> Option<i32> {
     let (pod, protocol) = (passage.asked.pod, passage.protocol);
     let Place { addr: to, port, .. } = passage.to;
     if to.is_loopback() {
-        return None;
+        return false;
     }
     let Some(sets) = judge::sets(pod.workload) else {
         // Nothing is known of the pod yet: its namespace's fail mode decides.
-        return (pod.flags & flag::CLOSED != 0).then(|| refuse::pending(pod, passage.asked.frontend));
+        let closed = pod.flags & flag::CLOSED != 0;
+        if closed {
+            refuse::pending(pod, passage.asked.frontend);
+        }
+        return closed;
     };
     let owner = pod::owner(&to);
     if owner.is_some_and(|owner| owner.id() == pod.workload) {
-        return None;
+        return false;
     }
     let flow = |peer| Flow {
         peer,
@@ -94,41 +92,44 @@ fn judged(ctx: &SockAddrContext, passage: &Passage<'_>) -> Option<i32> {
     if sets.of(Direction::Egress) != OPEN {
         let said = judge::judge(sets, Direction::Egress, flow(judge::class_of(&to)));
         let answers = || protocol == Protocol::Udp && answers(ctx, pod, to, port);
-        if let Some(value) = outcome(passage, said, Direction::Egress, answers) {
-            return Some(value);
+        if outcome(passage, said, Direction::Egress, answers) {
+            return true;
         }
     }
-    let owner = owner.filter(|owner| {
-        let here = flag::LOCAL | flag::ENROLLED;
-        protocol == Protocol::Udp && owner.flags() & here == here
-    })?;
-    let theirs = judge::sets(owner.id())?;
+    let here = flag::LOCAL | flag::ENROLLED;
+    let owner = owner.filter(|owner| protocol == Protocol::Udp && owner.flags() & here == here);
+    let Some(owner) = owner else { return false };
+    let Some(theirs) = judge::sets(owner.id()) else {
+        return false;
+    };
     if theirs.of(Direction::Ingress) == OPEN {
-        return None;
+        return false;
     }
-    let (class, own) = judge::seen_from(pod.workload, &to)?;
+    let Some((class, own)) = judge::seen_from(pod.workload, &to) else {
+        return false;
+    };
     let said = judge::judge(theirs, Direction::Ingress, flow(class));
     let is_answer = || is_answer(ctx, owner.id(), own, port);
     outcome(passage, said, Direction::Ingress, is_answer)
 }
 
-/// Counts and reports what was said; `None` where it passes.
+/// Counts and reports what was said; whether it is refused.
 #[inline(always)]
 fn outcome(
     passage: &Passage<'_>,
     said: Judgement,
     direction: Direction,
     is_reply: impl FnOnce() -> bool,
-) -> Option<i32> {
+) -> bool {
     let egress = direction as u8 == Direction::Egress as u8;
     let either = |of_egress, of_ingress| if egress { of_egress } else { of_ingress };
     match said {
-        Judgement::Open => None,
+        Judgement::Open => false,
         Judgement::Allowed => {
             count(either(Counter::AllowedEgress, Counter::AllowedIngress));
-            None
+            false
         }
-        Judgement::Denied { .. } if is_reply() => None,
+        Judgement::Denied { .. } if is_reply() => false,
         Judgement::Denied { set, audited } => {
             let denial = Denial {
                 set,
@@ -142,18 +143,14 @@ fn outcome(
             } else {
                 EventKind::Denied
             };
-            emit::refused(&Refusal {
-                kind,
-                asked: passage.asked,
-                to: passage.to,
-                denial,
-            });
+            emit::refused(kind, passage.asked, &passage.to, &denial);
             if audited {
                 count(either(Counter::AuditedEgress, Counter::AuditedIngress));
-                return None;
+                return false;
             }
             count(either(Counter::DeniedEgress, Counter::DeniedIngress));
-            Some(refuse::denied())
+            refuse::denied();
+            true
         }
     }
 }

@@ -9,14 +9,7 @@ use mesh_common::{
     service::Frontend,
 };
 
-use crate::{
-    context,
-    count::count,
-    emit::{self, Refusal},
-    maps::CONFIG,
-    permit::Place,
-    pod::Pod,
-};
+use crate::{context, count::count, emit, maps::CONFIG, permit::Place, pod::Pod};
 
 /// Who asked for what.
 pub struct Asked<'a> {
@@ -67,11 +60,7 @@ pub fn denied() -> i32 {
 #[inline(always)]
 fn refuse(asked: &Asked<'_>, counter: Counter, event: EventKind) -> i32 {
     count(counter);
-    emit::refused(&Refusal {
-        kind: event,
-        asked,
-        to: Place::new(Addr::default(), Port::default()),
-        denial: Denial::default(),
-    });
+    let nowhere = Place::new(Addr::default(), Port::default());
+    emit::refused(event, asked, &nowhere, &Denial::default());
     context::refuse()
 }
