@@ -90,8 +90,9 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
 }
 
 /// Whether this is how a resolver sorts addresses (RFC 6724): it connects UDP sockets to a port that nobody means, asks
-/// for their own address, and sends nothing.
+/// for their own address, and sends nothing. So does `ping` (1025). What is sent there nevertheless is judged at the pod's
+/// interface.
 #[inline(always)]
 const fn is_probe(protocol: Protocol, port: Port) -> bool {
-    matches!(protocol, Protocol::Udp) && matches!(port.get(), 0 | 9 | 65_535)
+    matches!(protocol, Protocol::Udp) && matches!(port.get(), 0 | 9 | 1025 | 65_535)
 }
