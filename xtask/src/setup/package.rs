@@ -93,6 +93,7 @@ const PACKAGES: &[Package] = &[
     package("dnsmasq-base", &[Test], "a name server, without its service"),
     package("wrk", &[Test, Demo], "HTTP load"),
     package("iperf3", &[Test, Demo], "throughput"),
+    package("iputils-ping", &[Test], "echo requests"),
     package("nodejs", &[Test], "an HTTP server and client of its own make"),
     package(
         "golang-go",
